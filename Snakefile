@@ -1,0 +1,33 @@
+# Condense image data sets, train networks on the condensed sets, draw up tables and figures.
+#
+#   snakemake --cores 1 --resources gpu=1                  everything in config.yaml
+#   snakemake --configfile config/demo.yaml --cores 2      minutes on a laptop
+#
+# Targets: all (default), table1, figures, or the path of any file under results/.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+report: "report/workflow.rst"
+
+
+include: "rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.table1.output,
+        rules.figure1_condensed_sets.output,
+        rules.figure2_accuracy.output,
+
+
+rule figures:
+    input:
+        rules.figure1_condensed_sets.output,
+        rules.figure2_accuracy.output,

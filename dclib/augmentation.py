@@ -1,0 +1,101 @@
+"""Random augmentation of a batch of images in one operation.
+
+For every image one of the allowed kinds is drawn (Zhao et al. 2021, section 4.1, and their code):
+
+- `crop`: pad by 4 pixels with the channel means of the batch, then take a random window.
+- `scale`: height and width each by a factor in [0.8, 1.2] about the centre, nearest neighbour,
+  with zeros around.
+- `rotate`: by up to 45 degrees about the centre, bilinear, with the channel means around.
+- `noise`: add normal noise of standard deviation 0.001.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+KINDS = ("crop", "scale", "rotate", "noise")
+
+PAD = 4
+SCALE = 0.2
+DEGREES = 45.0
+NOISE = 0.001
+
+
+def augment(
+    images: Float[Tensor, "n channels height width"],
+    kinds: Sequence[str],
+    generator: torch.Generator,
+) -> Float[Tensor, "n channels height width"]:
+    """Return `images` with one of `kinds` drawn for each of them, or as they are if there are none.
+
+    Args:
+        kinds: some of KINDS.
+        generator: on the CPU; the same numbers are drawn for every device.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if not kinds:
+        return images
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ValueError(f"augmentation '{unknown[0]}' is not one of {', '.join(KINDS)}")
+    n = len(images)
+    drawn = torch.tensor([KINDS.index(kind) for kind in kinds])[
+        torch.randint(len(kinds), (n,), generator=generator)
+    ]
+    shift = torch.randint(-PAD, PAD + 1, (n, 2), generator=generator).to(torch.float64)
+    factor = 1 - SCALE + 2 * SCALE * torch.rand(n, 2, generator=generator, dtype=torch.float64)
+    turn = (2 * torch.rand(n, generator=generator, dtype=torch.float64) - 1) * DEGREES
+    crop, scale, rotate, noise = (drawn == index for index in range(len(KINDS)))
+    moved = transform(
+        images,
+        shift=torch.where(crop[:, None], shift, 0.0),
+        factor=torch.where(scale[:, None], factor, 1.0),
+        degrees=torch.where(rotate, turn, 0.0),
+        nearest=scale,
+        mean_around=crop | rotate,
+    )
+    if "noise" in kinds:
+        added = torch.randn(images.shape, generator=generator, dtype=torch.float32) * NOISE
+        moved = moved + (added * noise[:, None, None, None]).to(images)
+    return moved
+
+
+def transform(
+    images: Float[Tensor, "n channels height width"],
+    *,
+    shift: Float[Tensor, "n 2"],
+    factor: Float[Tensor, "n 2"],
+    degrees: Float[Tensor, " n"],
+    nearest: Tensor,
+    mean_around: Tensor,
+) -> Float[Tensor, "n channels height width"]:
+    """Move, scale and turn every image about its centre by parameters of its own.
+
+    Args:
+        shift: pixels, rows and columns, by which the window moves over the image.
+        factor: enlargement, of height and of width.
+        degrees: the angle, counter-clockwise.
+        nearest: bool [n], take the nearest pixel and do not interpolate.
+        mean_around: bool [n], what lies outside an image is the channel means of the batch, not 0.
+    """
+    height, width = images.shape[-2:]
+    angle = degrees * (math.pi / 180)
+    cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+    rows = (torch.arange(height, dtype=torch.float64) - (height - 1) / 2)[None, :, None]
+    columns = (torch.arange(width, dtype=torch.float64) - (width - 1) / 2)[None, None, :]
+    # Where in the image every output pixel comes from, in pixels from its centre.
+    down = (cos * rows + sin * columns) / factor[:, 0, None, None] + shift[:, 0, None, None]
+    right = (cos * columns - sin * rows) / factor[:, 1, None, None] + shift[:, 1, None, None]
+    down, right = down + (height - 1) / 2, right + (width - 1) / 2
+    down = torch.where(nearest[:, None, None], torch.floor(down + 0.5), down)
+    right = torch.where(nearest[:, None, None], torch.floor(right + 0.5), right)
+    grid = torch.stack(((2 * right + 1) / width - 1, (2 * down + 1) / height - 1), dim=-1)
+    around = images.mean(dim=(0, 2, 3), keepdim=True) * mean_around.to(images)[:, None, None, None]
+    moved = functional.grid_sample(images - around, grid.to(images), align_corners=False)
+    return moved + around

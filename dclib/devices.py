@@ -1,0 +1,50 @@
+"""Which device computes, and how it is set up to give the same bytes every time."""
+
+import os
+
+import torch
+
+from dclib.errors import InputError
+
+
+def choose(request: str = "auto", threads: int | None = None) -> torch.device:
+    """Return the device that `request` names, set up for repeatable results.
+
+    Args:
+        request: `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+        threads: CPU threads that PyTorch may use; None leaves its own choice.
+
+    Raises:
+        InputError: the name is none of these, or there is no such GPU.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if request == "auto":
+        request = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = request.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+        raise InputError(f"device: '{request}' is not one of auto, cpu, cuda, cuda:N")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device: '{request}', but PyTorch sees {torch.cuda.device_count()} GPUs")
+    if kind == "cuda":
+        # cuBLAS is repeatable only with a fixed workspace; cuDNN only with deterministic kernels.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    return torch.device(request)
+
+
+def describe(device: torch.device) -> str:
+    """Return the name of the GPU, or `cpu` and the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Return the peak memory in MiB: allocated on the GPU, or resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource  # POSIX only; kilobytes on Linux
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

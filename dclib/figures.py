@@ -1,0 +1,109 @@
+"""The figures of the paper, legible in grey as well."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # scripts have no display
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torchvision.utils import make_grid
+
+from dclib import files
+from dclib.synthetic import SyntheticSet
+
+_LINES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def write(figure: Figure, path: str | Path) -> None:
+    """Write a figure as .png and .pdf beside each other; `path` is that of the .png."""
+    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
+        with files.atomic(Path(path).with_suffix(suffix)) as part:
+            figure.savefig(part, dpi=200, bbox_inches="tight", metadata=metadata)
+    plt.close(figure)
+
+
+def condensed_sets(sets: Sequence[SyntheticSet]) -> Figure:
+    """Return a panel for each set: a row for each class, its images from left to right."""
+    figure, panels = _panels(len(sets), width=4.6, height=4.6)
+    for panel, shown in zip(panels, sets, strict=True):
+        names = shown.metadata["class_names"]
+        ipc = len(shown.labels) // len(names)
+        height, width = shown.images.shape[-2:]
+        grid = make_grid(shown.pixels(), nrow=ipc, padding=1, pad_value=0.5)
+        panel.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
+        panel.set_yticks([1 + height / 2 + row * (height + 1) for row in range(len(names))], names)
+        panel.set_xticks([1 + width / 2 + c * (width + 1) for c in range(ipc)], range(1, ipc + 1))
+        panel.tick_params(length=0, labelsize=8)
+        panel.set_title("{dataset}, {method}, {ipc} per class".format(**shown.metadata), fontsize=10)
+        panel.set_xlabel("image", fontsize=8)
+        panel.set_ylabel("class", fontsize=8)
+        for spine in panel.spines.values():
+            spine.set_visible(False)
+    return figure
+
+
+def accuracy_curves(curves: pd.DataFrame) -> Figure:
+    """Return a panel for each data set: test accuracy against epoch, a line for each ipc.
+
+    Args:
+        curves: a row for each tested epoch, as `tables.collect` gives them; the line is the mean
+            over models and seeds, the shade spans the lowest to the highest.
+    """
+    datasets = list(dict.fromkeys(curves["dataset"]))
+    figure, panels = _panels(len(datasets), width=4.4, height=3.4)
+    ipcs = list(dict.fromkeys(curves["ipc"]))
+    colours = matplotlib.colormaps["viridis"]
+    for panel, dataset in zip(panels, datasets, strict=True):
+        for rank, ipc in enumerate(ipcs):
+            chosen = curves[(curves["dataset"] == dataset) & (curves["ipc"] == ipc)]
+            if chosen.empty:
+                continue
+            by_epoch = chosen.groupby("epoch")["test_accuracy"].agg(["mean", "min", "max"])
+            colour = colours(0.85 * rank / max(1, len(ipcs) - 1))
+            panel.fill_between(
+                by_epoch.index, by_epoch["min"], by_epoch["max"], color=colour, alpha=0.2, lw=0
+            )
+            networks = len(chosen) // chosen["epoch"].nunique()
+            panel.plot(
+                by_epoch.index,
+                by_epoch["mean"],
+                color=colour,
+                linestyle=_LINES[rank % len(_LINES)],
+                marker=_MARKERS[rank % len(_MARKERS)],
+                markersize=3.5,
+                linewidth=1.4,
+                label=f"{ipc} per class (n = {networks})",
+            )
+        panel.set_title(dataset, fontsize=10)
+        panel.set_xlabel("training epoch", fontsize=9)
+        panel.set_ylabel("test accuracy (%)", fontsize=9)
+        panel.tick_params(labelsize=8)
+        panel.set_xlim(left=0)
+        panel.grid(color="0.9", linewidth=0.6)
+        panel.set_axisbelow(True)
+        panel.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` panels, at most two in a row, each of a size in inches."""
+    columns = min(2, count)
+    rows = math.ceil(count / columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(width * columns, height * rows),
+        layout="constrained",
+        squeeze=False,
+    )
+    panels = list(axes.flat)
+    for spare in panels[count:]:
+        spare.remove()
+    return figure, panels[:count]

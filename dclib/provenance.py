@@ -1,0 +1,98 @@
+"""What made a file: digests of code and settings, and the versions of what ran."""
+
+import ast
+import functools
+import hashlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import dclib
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def digest(*content: Any) -> str:
+    """Return 16 hexadecimal digits that depend on every part of `content` (JSON-like values)."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def code_digest(*sources: Path, root: Path = ROOT) -> str:
+    """Return a digest of Python files and of all modules of dclib that they import, transitively.
+
+    It is taken from the syntax trees without docstrings, so that comments, docstrings and layout
+    do not count, nor does the version number.
+
+    Args:
+        sources: the files to begin with.
+        root: the folder that holds the package `dclib`.
+    """
+    found: dict[str, str] = {}
+    waiting = [source.resolve() for source in sources]
+    while waiting:
+        path = waiting.pop()
+        name = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+        if name not in found:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            found[name] = ast.dump(_without_words(tree))
+            waiting += [source for module in _imports(tree) for source in _files(module, root)]
+    return digest(sorted(found.items()))
+
+
+def module_path(module: str, root: Path = ROOT) -> Path:
+    """Return the file of a module of dclib, given its dotted name."""
+    return _files(module, root)[-1]
+
+
+def _without_words(tree: ast.Module) -> ast.Module:
+    """Drop docstrings and the version number."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    tree.body = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__")
+    ]
+    return tree
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    """The dotted names that a module imports, as far as they may be modules of dclib."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] == "dclib"]
+
+
+def _files(module: str, root: Path) -> list[Path]:
+    """The files that importing a module of dclib runs: its packages' and its own."""
+    parts = module.split(".")
+    paths = []
+    for end in range(1, len(parts) + 1):
+        base = root.joinpath(*parts[:end])
+        paths += [p for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file()]
+    return paths
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of dclib, Python and PyTorch."""
+    import torch
+
+    return {
+        "dclib": dclib.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }

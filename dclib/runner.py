@@ -1,0 +1,279 @@
+"""The loop that every iterative computation shares.
+
+It reports progress, traces the loss, keeps a checkpoint, resumes from it and leaves one behind when
+it is interrupted. A resumed computation gives the same bytes as an uninterrupted one: a checkpoint
+holds everything that changes between two steps, the states of all random streams included.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dclib import devices, files, provenance
+from dclib.datasets import ImageDataset
+from dclib.errors import InputError
+from dclib.methods import Method, Metrics, Resumable
+from dclib.seeding import Streams
+from dclib.synthetic import SyntheticSet
+
+log = logging.getLogger(__name__)
+
+LOG_SECONDS = 30.0
+
+
+class Interrupted(SystemExit):
+    """A signal has ended the computation; a checkpoint was left. The exit code is 128 + signal."""
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a computation has come.
+
+    Attributes:
+        iteration: steps that are done.
+        losses: the loss of every one of them, if the steps report any.
+        seconds: computing time, that before an interruption included.
+        resumed_from: the iterations at which it was taken up again.
+    """
+
+    iteration: int = 0
+    losses: list[float] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    resumed_from: list[int] = dataclasses.field(default_factory=list)
+
+
+def iterate(
+    step: Callable[[Any], Metrics],
+    state: Resumable,
+    iterations: int,
+    *,
+    checkpoint: str | Path,
+    digest: str,
+    checkpoint_seconds: float = 60.0,
+    description: str = "",
+) -> Progress:
+    """Call `step(state)` until `iterations` steps are done, going on from a checkpoint if one fits.
+
+    The checkpoint is written every `checkpoint_seconds`, by rename, and when a signal (SIGTERM or
+    SIGINT) or an error ends the loop. It is left behind when the loop is done: delete it once the
+    results are safe.
+
+    Args:
+        checkpoint: its path.
+        digest: what the computation depends on; a checkpoint with another one is not resumed.
+        description: what progress is reported under.
+
+    Raises:
+        Interrupted: a signal came.
+        InputError: the loss is not finite.
+    """
+    checkpoint = Path(checkpoint)
+    progress = _resume(checkpoint, digest, state)
+    snapshot = _snapshot(state, progress)
+    saved = snapshot
+    started, before = time.monotonic(), progress.seconds
+    last_save = last_line = started
+    bar = tqdm(
+        total=iterations,
+        initial=progress.iteration,
+        desc=description or None,
+        disable=not sys.stderr.isatty(),
+        leave=False,
+    )
+    try:
+        with bar, _signals():
+            while progress.iteration < iterations:
+                metrics = step(state)
+                if "loss" in metrics:
+                    progress.losses.append(_finite(metrics["loss"], progress.iteration + 1))
+                    bar.set_postfix(loss=f"{progress.losses[-1]:.4g}")
+                progress.iteration += 1
+                now = time.monotonic()
+                progress.seconds = before + now - started
+                snapshot = _snapshot(state, progress)
+                bar.update()
+                if now - last_save >= checkpoint_seconds and progress.iteration < iterations:
+                    _save(checkpoint, digest, snapshot)
+                    saved, last_save = snapshot, now
+                if now - last_line >= LOG_SECONDS or progress.iteration in (1, iterations):
+                    log.info("%s", _line(description, progress, iterations))
+                    last_line = now
+    except BaseException:
+        with _signals(ignore=True):
+            if snapshot is not saved:
+                _save(checkpoint, digest, snapshot)
+            log.info("stopped after iteration %d of %d", snapshot[1].iteration, iterations)
+        raise
+    return progress
+
+
+def run(
+    method: Method[Any],
+    data: ImageDataset,
+    ipc: int,
+    random: Streams,
+    folder: str | Path,
+    *,
+    metadata: Mapping[str, Any],
+    digest: str = "",
+    device: torch.device | None = None,
+    checkpoint_seconds: float = 60.0,
+    description: str = "",
+) -> SyntheticSet:
+    """Make a set with an iterative method and write it to `folder`.
+
+    Writes set.safetensors, set.png, run.json and trace.csv. While it runs there is a
+    checkpoint.safetensors in the folder, from which the same call goes on.
+
+    Args:
+        metadata: what the set is called (dataset, method, network, ipc, seed, settings).
+        digest: what the result depends on besides the data.
+        device: for the record; where the method computes.
+
+    Raises:
+        Interrupted: a signal came; a checkpoint was left.
+        InputError: the method refuses the data or its settings, or the loss is not finite.
+    """
+    folder = Path(folder)
+    checkpoint = folder / "checkpoint.safetensors"
+    state = method.start(data, ipc, random)
+    progress = iterate(
+        method.step,
+        state,
+        method.iterations,
+        checkpoint=checkpoint,
+        digest=provenance.digest(digest, metadata, data.fingerprint),
+        checkpoint_seconds=checkpoint_seconds,
+        description=description,
+    )
+    rows = [f"{i},{loss!r}\n" for i, loss in enumerate(progress.losses, start=1)]
+    files.write_text(folder / "trace.csv", "iteration,loss\n" + "".join(rows))
+    result = write_set(
+        folder,
+        method.result(state),
+        metadata=metadata,
+        digest=digest,
+        device=device or torch.device("cpu"),
+        seconds=progress.seconds,
+        iterations=progress.iteration,
+        resumed_from=progress.resumed_from,
+    )
+    checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def write_set(
+    folder: str | Path,
+    result: SyntheticSet,
+    *,
+    metadata: Mapping[str, Any],
+    digest: str,
+    device: torch.device,
+    seconds: float,
+    **more: Any,
+) -> SyntheticSet:
+    """Write set.safetensors, set.png and run.json to `folder`; return the set with its metadata."""
+    folder = Path(folder)
+    result = result.with_metadata(**metadata, versions=provenance.versions())
+    result.save_png(folder / "set.png")
+    record = {
+        **metadata,
+        "digest": digest,
+        "device": devices.describe(device),
+        "peak_memory_mib": round(devices.peak_memory_mib(device), 1),
+        "seconds": round(seconds, 3),
+        "versions": provenance.versions(),
+        **more,
+    }
+    files.write_json(folder / "run.json", record)
+    result.save(folder / "set.safetensors")
+    return result
+
+
+Snapshot = tuple[dict[str, Tensor], Progress]
+
+
+def _snapshot(state: Resumable, progress: Progress) -> Snapshot:
+    """Copy everything that a resume needs."""
+    tensors = {f"state/{name}": value.clone() for name, value in state.state_dict().items()}
+    streams = {f"random/{name}": value for name, value in state.random.state_dict().items()}
+    return {**tensors, **streams}, dataclasses.replace(progress)
+
+
+def _save(path: Path, digest: str, snapshot: Snapshot) -> None:
+    tensors, progress = snapshot
+    done = dataclasses.replace(progress, losses=progress.losses[: progress.iteration])
+    files.write_tensors(path, tensors, {"digest": digest, "progress": dataclasses.asdict(done)})
+    log.info("checkpoint after iteration %d", progress.iteration)
+
+
+def _resume(path: Path, digest: str, state: Resumable) -> Progress:
+    """Put `state` back to where the checkpoint was taken, if there is one that fits."""
+    if not path.exists():
+        return Progress()
+    try:
+        tensors, metadata = files.read_tensors(path)
+    except InputError as error:
+        log.warning("starting afresh, the checkpoint cannot be read: %s", error)
+        return Progress()
+    if metadata.get("digest") != digest:
+        log.warning("starting afresh, the checkpoint was made by other settings, code or data")
+        return Progress()
+    groups: dict[str, dict[str, Tensor]] = {"state": {}, "random": {}}
+    for name, tensor in tensors.items():
+        group, _, rest = name.partition("/")
+        groups[group][rest] = tensor.clone()
+    state.load_state_dict(groups["state"])
+    state.random.load_state_dict(groups["random"])
+    progress = Progress(**metadata["progress"])
+    progress.resumed_from.append(progress.iteration)
+    log.info("going on from the checkpoint after iteration %d", progress.iteration)
+    return progress
+
+
+def _finite(loss: Tensor, iteration: int) -> float:
+    value = float(loss)
+    if not math.isfinite(value):
+        raise InputError(
+            f"the loss is {value} in iteration {iteration}: a learning rate is too large"
+        )
+    return value
+
+
+def _line(description: str, progress: Progress, iterations: int) -> str:
+    each = progress.seconds / progress.iteration
+    text = f"{description} iteration {progress.iteration}/{iterations}".strip()
+    if progress.losses:
+        text += f" loss {progress.losses[-1]:.6g}"
+    return f"{text} {each:.3g} s each, {each * (iterations - progress.iteration):.0f} s left"
+
+
+@contextlib.contextmanager
+def _signals(ignore: bool = False) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into Interrupted, or ignore them; only a main thread can."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interrupted(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler: Any = signal.SIG_IGN if ignore else interrupt
+    previous = {s: signal.signal(s, handler) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)

@@ -1,0 +1,76 @@
+"""A condensed or selected set of images: the tensors, what made them, and its file."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from dclib import files
+from dclib.datasets import channel_statistics
+from dclib.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticSet:
+    """A few labelled images per class, in normalised space.
+
+    Attributes:
+        images: class by class, `ipc` images each.
+        labels: class indices.
+        metadata: at least `mean`, `std` and `class_names`; files that the pipeline writes also name
+            dataset, method, network, ipc, seed, settings and versions.
+    """
+
+    images: Float[Tensor, "n channels height width"]
+    labels: Int64[Tensor, " n"]
+    metadata: Mapping[str, Any]
+
+    def with_metadata(self, **metadata: Any) -> "SyntheticSet":
+        """Return the same set with `metadata` added."""
+        return dataclasses.replace(self, metadata={**self.metadata, **metadata})
+
+    def pixels(self) -> Float[Tensor, "n channels height width"]:
+        """Return the images de-normalised and clipped to [0, 1]."""
+        mean, std = channel_statistics(
+            self.metadata["mean"], self.metadata["std"], self.images.dtype, self.images.device
+        )
+        return (self.images * std + mean).clamp(0, 1)
+
+    def save(self, path: str | Path) -> None:
+        """Write the set as float32 safetensors, with its metadata as JSON in the header."""
+        tensors = {"images": self.images.float(), "labels": self.labels}
+        files.write_tensors(path, tensors, self.metadata)
+
+    def save_png(self, path: str | Path) -> None:
+        """Write the images as one picture, a row for each class, small images enlarged to be seen."""
+        ipc = len(self.labels) // len(self.metadata["class_names"])
+        pixels = self.pixels()
+        scale = max(1, 64 // pixels.shape[-1])
+        pixels = pixels.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        with files.atomic(path) as part:
+            torchvision.utils.save_image(pixels, part, nrow=ipc, padding=2, pad_value=0.5)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SyntheticSet":
+        """Return the set in a file that `save` wrote.
+
+        Raises:
+            InputError: the file is missing, truncated or not a set.
+        """
+        tensors, metadata = files.read_tensors(path)
+        missing = {"images", "labels"} - tensors.keys() or (
+            {"mean", "std", "class_names"} - metadata.keys()
+        )
+        if missing:
+            raise InputError(f"{path}: not a set of images, it has no {sorted(missing)[0]}")
+        return cls(tensors["images"], tensors["labels"], metadata)
+
+
+def class_labels(num_classes: int, ipc: int) -> Int64[Tensor, " n"]:
+    """Return the labels of a set with `ipc` images for each class, class by class."""
+    return torch.arange(num_classes).repeat_interleave(ipc)

@@ -1,0 +1,177 @@
+"""From evaluation rows to the tables of the paper."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from dclib import files
+from dclib.errors import InputError
+
+KEY = ["dataset", "method", "network", "ipc", "eval_network"]
+SOURCES = ("paper", "report", "dc-authors", "ncfm")
+
+TABLE1_TITLE = (
+    "Test accuracy in percent: mean and standard deviation over n networks trained from scratch "
+    "(seeds x models; the paper has 5 x 20 = 100). The ratio is that of the images to the training "
+    "set, in percent. Published figures are followed by the difference of this run's mean to them."
+)
+
+
+def collect(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Return the rows of evaluation tables under one another, with the cell that each is from.
+
+    Args:
+        paths: {dataset}/{method}/{network}/ipc-{ipc}/seed-{seed}/eval/{eval_network}[.curve].csv
+
+    Raises:
+        InputError: a file is not such a table.
+    """
+    parts = []
+    for path in map(Path, paths):
+        dataset, method, network, ipc, seed = path.parts[-7:-2]
+        try:
+            rows = pd.read_csv(path)
+            values = rows.loc[:, [c for c in ("model", "epoch", "test_accuracy") if c in rows]]
+            if values["test_accuracy"].isna().any() or rows.empty:
+                raise ValueError("rows are missing")
+        except (ValueError, KeyError, OSError) as error:
+            raise InputError(f"{path}: not a whole evaluation table ({error}); delete it") from error
+        cell = {
+            "dataset": dataset,
+            "method": method,
+            "network": network,
+            "ipc": ipc.removeprefix("ipc-"),
+            "seed": int(seed.removeprefix("seed-")),
+            "eval_network": path.name.split(".")[0],
+        }
+        parts.append(pd.DataFrame(cell, index=values.index).join(values))
+    return pd.concat(parts, ignore_index=True)
+
+
+def read_published(path: str | Path) -> pd.DataFrame:
+    """Return the published figures, one a row, as resources/published.csv has them."""
+    return pd.read_csv(path, dtype={"table": str, "ipc": str})
+
+
+def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, standard deviation (of the population, as the authors take it) and n by cell.
+
+    The order of the rows is kept; seeds and models are pooled.
+    """
+    groups = evaluations.groupby(KEY, sort=False)["test_accuracy"]
+    summary = groups.agg(["mean", lambda a: a.std(ddof=0), "size"])
+    summary.columns = pd.Index(["mean", "std", "n"])
+    return summary.reset_index()
+
+
+def table1(
+    evaluations: pd.DataFrame,
+    published: pd.DataFrame,
+    data_files: Iterable[str | Path],
+    expected: Mapping[str, int],
+) -> pd.DataFrame:
+    """Return a row for each data set, ipc and method (Table 1 of the paper and of the report).
+
+    Args:
+        evaluations: from `collect`.
+        published: from `read_published`.
+        data_files: the prepared files of the data sets, from which the ratio is computed.
+        expected: how many networks the whole grid has, by dataset/method/network/ipc/eval_network.
+
+    Returns:
+        The columns dataset, ipc, ratio_percent, method, network, eval_network, mean, std, n,
+        n_of_grid, and for every source its mean, std and the difference of `mean` to it.
+    """
+    sizes = {}
+    for metadata in map(files.read_metadata, data_files):
+        sizes[metadata["dataset"]] = (metadata["train_images"], len(metadata["class_names"]))
+    table = summarise(evaluations)
+    table = table[table["dataset"].isin(sizes)].reset_index(drop=True)
+    table.insert(1, "ratio_percent", [_ratio(row, sizes) for _, row in table.iterrows()])
+    table["n_of_grid"] = [expected["/".join(row[KEY])] for _, row in table.iterrows()]
+    table = add_published(table, published[published["table"] == "1"])
+    order = ["dataset", "ipc", "ratio_percent", "method", "network", "eval_network"]
+    table = table[order + [column for column in table.columns if column not in order]]
+    ranks = {
+        "dataset": {name: rank for rank, name in enumerate(dict.fromkeys(table["dataset"]))},
+        "method": {name: rank for rank, name in enumerate(dict.fromkeys(table["method"]))},
+    }
+    return table.sort_values(
+        ["dataset", "ipc", "method"],
+        key=lambda column: (
+            column.map(ranks[str(column.name)])
+            if column.name in ranks
+            else pd.to_numeric(column.replace("all", "1000000000"))
+        ),
+        kind="stable",
+        ignore_index=True,
+    )
+
+
+def _ratio(row: "pd.Series[str]", sizes: Mapping[str, tuple[int, int]]) -> float:
+    train_images, num_classes = sizes[row["dataset"]]
+    chosen = train_images if row["ipc"] == "all" else num_classes * int(row["ipc"])
+    return 100 * chosen / train_images
+
+
+def add_published(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Add for every source what it published for the same cell, and how far `mean` is from it."""
+    table = table.copy()
+    key = ["dataset", "ipc", "method", "network"]
+    for source in SOURCES:
+        figures = published[published["source"] == source].set_index(key)
+        for column, own in (("accuracy_mean", source), ("accuracy_std", f"{source}_std")):
+            found = figures[column].reindex(pd.MultiIndex.from_frame(table[key]))
+            table[own] = found.to_numpy()
+        table[f"{source}_difference"] = table["mean"] - table[source]
+    return table
+
+
+def write(table: pd.DataFrame, path: str | Path, title: str) -> None:
+    """Write a table as .csv, .md and .tex beside each other; `path` is that of the .csv."""
+    path = Path(path)
+    files.write_text(path, table.round(4).to_csv(index=False))
+    shown = _for_people(table)
+    note = title
+    if (table["n"] < table["n_of_grid"]).any():
+        note += " Drawn up from part of the grid: some cells have fewer networks than it asks for."
+    files.write_text(
+        path.with_suffix(".md"), f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{note}\n"
+    )
+    latex = shown.to_latex(
+        index=False, caption=note, label=f"tab:{path.stem}", escape=True, position="htb"
+    )
+    files.write_text(path.with_suffix(".tex"), latex.replace("±", r"$\pm$"))
+
+
+def _for_people(table: pd.DataFrame) -> pd.DataFrame:
+    """Round, join means with their deviations, and leave out what is empty or says nothing."""
+    shown = table[["dataset", "ipc"]].copy()
+    shown["ratio %"] = [f"{ratio:.4g}" for ratio in table["ratio_percent"]]
+    shown["method"] = table["method"]
+    shown["network"] = [
+        row["network"]
+        if row["network"] == row["eval_network"]
+        else f"{row['network']}, tested on {row['eval_network']}"
+        for _, row in table.iterrows()
+    ]
+    shown["this run"] = _plus_minus(table["mean"], table["std"])
+    shown["n"] = [
+        str(n) if n == of_grid else f"{n} of {of_grid}"
+        for n, of_grid in zip(table["n"], table["n_of_grid"], strict=True)
+    ]
+    for source in SOURCES:
+        if table[source].notna().any():
+            shown[source] = _plus_minus(table[source], table[f"{source}_std"])
+            shown[f"- {source}"] = [
+                "" if pd.isna(d) else f"{d:+.1f}" for d in table[f"{source}_difference"]
+            ]
+    return shown
+
+
+def _plus_minus(means: "pd.Series[float]", stds: "pd.Series[float]") -> list[str]:
+    return [
+        "" if pd.isna(mean) else f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
+        for mean, std in zip(means, stds, strict=True)
+    ]

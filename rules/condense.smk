@@ -1,0 +1,33 @@
+# Sets that an iterative method learns.
+
+
+rule condense:
+    input:
+        data=data_of,
+    output:
+        set=f"{CELL}/set.safetensors",
+        png=f"{CELL}/set.png",
+        run=f"{CELL}/run.json",
+        trace=f"{CELL}/trace.csv",
+    log:
+        f"{CELL}/set.log",
+    benchmark:
+        f"{CELL}/set.benchmark.tsv"
+    wildcard_constraints:
+        method="|".join(grid.ITERATIVE),
+    params:
+        cell=cell,
+        settings=lambda wildcards: GRID.condensation(cell(wildcards)),
+        code=lambda wildcards: code(
+            "condense.py", f"dclib.methods.{grid.ITERATIVE[wildcards.method]}"
+        ),
+        module=lambda wildcards: grid.ITERATIVE[wildcards.method],
+    threads: GRID.config["execution"]["threads"]
+    resources:
+        gpu=1,
+        mem_mb=gpu_resource("condense", "mem_mb"),
+        runtime=gpu_resource("condense", "runtime"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/condense.py"

@@ -1,0 +1,29 @@
+# Networks trained from scratch on a set, or on the whole training split.
+
+
+rule evaluate:
+    input:
+        data=data_of,
+        set=set_of,
+    output:
+        rows=f"{CELL}/eval/{{eval_network}}.csv",
+        curve=f"{CELL}/eval/{{eval_network}}.curve.csv",
+    log:
+        f"{CELL}/eval/{{eval_network}}.log",
+    benchmark:
+        f"{CELL}/eval/{{eval_network}}.benchmark.tsv"
+    params:
+        cell=cell,
+        settings=lambda wildcards: GRID.evaluation(
+            cell(wildcards), wildcards.eval_network
+        ),
+        code=code("evaluate.py"),
+    threads: GRID.config["execution"]["threads"]
+    resources:
+        gpu=1,
+        mem_mb=gpu_resource("evaluate", "mem_mb"),
+        runtime=gpu_resource("evaluate", "runtime"),
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/evaluate.py"

@@ -1,0 +1,40 @@
+"""Shapes and types of dclib's public signatures are checked at run time in every test."""
+
+from jaxtyping import install_import_hook
+
+with install_import_hook("dclib", "beartype.beartype"):
+    import dclib.datasets
+    import dclib.evaluation
+    import dclib.figures
+    import dclib.grid
+    import dclib.methods.coresets
+    import dclib.methods.gradient_matching
+    import dclib.runner
+    import dclib.tables  # noqa: F401
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests")]
+
+
+@pytest.fixture(scope="session")
+def digits() -> dclib.datasets.ImageDataset:
+    """The embedded 8x8 digits."""
+    return dclib.datasets.read("digits")
+
+
+@pytest.fixture(scope="session")
+def small() -> dclib.datasets.ImageDataset:
+    """Random images of three classes, 3x32x32, a few dozen."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    images = torch.randint(256, (60, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return dclib.datasets.ImageDataset(
+        "small", images, labels, images[:30], labels[:30],
+        (0.5, 0.4, 0.3), (0.3, 0.2, 0.25), ("a", "b", "c"),
+    )  # fmt: skip

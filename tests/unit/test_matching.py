@@ -1,0 +1,147 @@
+"""The matching against the plain transcription in tests/reference, and against closed forms."""
+
+import dataclasses
+
+import pytest
+import torch
+from reference import gradient_matching as reference
+
+from dclib import matching, networks
+from dclib.methods.gradient_matching import GradientMatching, Settings, loops
+from dclib.seeding import Streams
+
+DOUBLE = torch.float64
+CPU = torch.device("cpu")
+NETWORKS = ["ConvNet-width8", "MLP", "LeNet", "ConvNet-width8-batchnorm", "ConvNet-width8-layernorm"]
+
+
+def batches(ipc=2, classes=3):
+    generator = torch.Generator().manual_seed(1)
+    real = [torch.randn(n, 3, 32, 32, generator=generator, dtype=DOUBLE) for n in (40, 17, 33)]
+    synthetic = torch.randn(classes, ipc, 3, 32, 32, generator=generator, dtype=DOUBLE)
+    return real, synthetic
+
+
+@pytest.mark.parametrize("kind", matching.DISTANCES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_loss_and_image_gradient_agree_with_the_plain_loop(name, kind):
+    real, synthetic = batches()
+    torch.manual_seed(2)
+    network = networks.build(name, 3, (32, 32), 3).double()
+    for layer in networks.batch_norms(network):
+        layer.eval()
+    loss, gradient = matching.match(network, real, synthetic, kind)
+    expected_loss, expected_gradient = reference.match(network, real, synthetic, kind)
+    assert loss > 0
+    torch.testing.assert_close(loss, expected_loss, rtol=0, atol=1e-9)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-9)
+
+
+def test_image_gradient_agrees_with_finite_differences():
+    real, synthetic = batches(ipc=1)
+    torch.manual_seed(3)
+    network = networks.build("ConvNet-width4-swish", 3, (32, 32), 3).double()
+    _, gradient = matching.match(network, real, synthetic)
+    direction = torch.randn(synthetic.shape, dtype=DOUBLE)
+    step = 1e-5
+    ahead, _ = matching.match(network, real, synthetic + step * direction)
+    behind, _ = matching.match(network, real, synthetic - step * direction)
+    torch.testing.assert_close(
+        (gradient * direction).sum(), (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize("initialisation", ["noise", "real"])
+@pytest.mark.parametrize("name", ["ConvNet-width8", "MLP", "LeNet", "ConvNet-width8-batchnorm"])
+def test_three_whole_iterations_agree_with_the_plain_loop(small, name, initialisation):
+    settings = Settings(
+        iterations=3, outer_steps=3, inner_epochs=2, real_batch=15, batchnorm_batch=4,
+        initialisation=initialisation, batch_net=4,
+    )  # fmt: skip
+    method = GradientMatching(name, settings, CPU, DOUBLE)
+    state = method.start(small, 2, Streams("cell"))
+    losses = [float(method.step(state)["loss"]) for _ in range(3)]
+    images, outer_losses = reference.condense(
+        small, 2, settings, Streams("cell"),
+        network=name, iterations=3, outer=3, inner=2, dtype=DOUBLE,
+    )  # fmt: skip
+    torch.testing.assert_close(state.images, images, rtol=0, atol=1e-9)
+    mean = torch.tensor(outer_losses, dtype=DOUBLE).view(3, 3).mean(1) / small.num_classes
+    torch.testing.assert_close(torch.tensor(losses, dtype=DOUBLE), mean, rtol=0, atol=1e-9)
+    before = method.start(small, 2, Streams("cell")).images
+    assert (state.images - before).abs().max() > 1e-4  # it has learnt something at all
+
+
+def test_real_initialisation_is_training_images(small):
+    method = GradientMatching("MLP", Settings(initialisation="real"), CPU)
+    state = method.start(small, 4, Streams("cell"))
+    everything = small.normalise(small.train_images)
+    for image, label in zip(state.images, state.labels, strict=True):
+        same = (everything == image).flatten(1).all(1).nonzero().flatten()
+        assert len(same) and small.train_labels[same[0]] == label
+
+
+def test_distances_of_hand_made_gradients():
+    a = [torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], dtype=DOUBLE), torch.ones(2, dtype=DOUBLE)]
+    b = [torch.tensor([[1.0, 0.0], [3.0, 0.0], [-1.0, -1.0]], dtype=DOUBLE), torch.zeros(2, dtype=DOUBLE)]
+    # Rows: same direction 0, orthogonal 1, opposite 2; the bias does not count.
+    assert float(matching.distance(a, b, "ours")) == pytest.approx(3.0, abs=2e-6)
+    assert float(matching.distance(a, b, "mse")) == pytest.approx(0 + 9 + 4 + 4 + 4 + 2)
+    cosine = (1 - 2) / (9**0.5 * 12**0.5 + 1e-6)
+    assert float(matching.distance(a, b, "cos")) == pytest.approx(1 - cosine)
+    with pytest.raises(ValueError, match="'euclid' is not one of ours, mse, cos"):
+        matching.distance(a, b, "euclid")
+
+
+def test_scaling_all_real_images_gradients_leaves_ours_alone():
+    generator = torch.Generator().manual_seed(0)
+    a = [torch.randn(6, 2, 3, 3, generator=generator, dtype=DOUBLE)]
+    b = [torch.randn(6, 2, 3, 3, generator=generator, dtype=DOUBLE)]
+    near = matching.distance(a, b)
+    torch.testing.assert_close(matching.distance([7 * a[0]], b), near, rtol=1e-6, atol=0)
+    torch.testing.assert_close(matching.distance(a, a), torch.zeros((), dtype=DOUBLE), rtol=0, atol=1e-5)
+
+
+def test_the_order_of_classes_does_not_matter():
+    """Renaming classes, the last layer's rows along with them, renames the image gradients."""
+    real, synthetic = batches()
+    torch.manual_seed(4)
+    network = networks.build("LeNet", 3, (32, 32), 3).double()
+    loss, gradient = matching.match(network, real, synthetic)
+    order = [2, 0, 1]
+    with torch.no_grad():
+        network.classifier.weight.copy_(network.classifier.weight[order])
+        network.classifier.bias.copy_(network.classifier.bias[order])
+    permuted_loss, permuted = matching.match(network, [real[c] for c in order], synthetic[order])
+    torch.testing.assert_close(permuted_loss, loss, rtol=0, atol=1e-10)
+    torch.testing.assert_close(permuted, gradient[order], rtol=0, atol=1e-10)
+
+
+def test_matching_leaves_the_network_as_it_is():
+    real, synthetic = batches()
+    network = networks.build("VGG11BN", 3, (32, 32), 3).double()
+    for layer in networks.batch_norms(network):
+        layer.eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    matching.match(network, real, synthetic)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_loops_are_the_papers_and_continue_its_law():
+    assert [loops(n) for n in (1, 10, 20, 50)] == [(1, 1), (10, 50), (20, 25), (50, 10)]
+    assert loops(15) == (15, 33)
+    assert loops(2000) == (2000, 1)
+
+
+def test_settings_of_the_config_are_the_defaults():
+    import yaml
+    from conftest import ROOT
+
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())["condensation"]["dc"]
+    assert config.pop("per_network") == {"MLP": {"lr_img": 0.01}}
+    assert config == dataclasses.asdict(Settings())
+
+
+def test_a_class_smaller_than_ipc_is_refused(small):
+    with pytest.raises(ValueError, match="21 images per class, but class 'a' has only 20"):
+        GradientMatching("MLP", Settings(), CPU).start(small, 21, Streams("cell"))

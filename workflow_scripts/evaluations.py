@@ -1,0 +1,11 @@
+"""Rule evaluations: every evaluation row of the grid in one table."""
+
+from job import job
+
+from dclib import files, tables
+
+snakemake = globals()["snakemake"]  # put there by Snakemake
+
+with job(snakemake):
+    rows = tables.collect(snakemake.input)
+    files.write_text(snakemake.output[0], rows.to_csv(index=False))

@@ -1,0 +1,11 @@
+"""Rule figure2_accuracy: test accuracy against training epoch."""
+
+from job import job
+
+from dclib import figures, tables
+
+snakemake = globals()["snakemake"]  # put there by Snakemake
+
+with job(snakemake):
+    curves = tables.collect(snakemake.input)
+    figures.write(figures.accuracy_curves(curves), snakemake.output.png)

@@ -1,0 +1,17 @@
+"""Rule table1: the accuracies of every data set, ipc and method beside the published ones."""
+
+import pandas as pd
+from job import job
+
+from dclib import tables
+
+snakemake = globals()["snakemake"]  # put there by Snakemake
+
+with job(snakemake):
+    table = tables.table1(
+        pd.read_csv(snakemake.input.evaluations[0], dtype={"ipc": str}),
+        tables.read_published(snakemake.params.published),
+        snakemake.input.data,
+        snakemake.params.expected,
+    )
+    tables.write(table, snakemake.output.csv, tables.TABLE1_TITLE)
