@@ -27,9 +27,14 @@ CONFIG = {
     "networks": ["ConvNet-width4"],
     "seeds": [0],
     "condensation": {"dc": {"iterations": 3, "real_batch": 8}},
-    "evaluation": {"models": 2, "epochs": 2, "curve_points": 2, "per_method": {"whole": {"models": 1}}},
+    "evaluation": {
+        "models": 2,
+        "epochs": 2,
+        "curve_points": 2,
+        "per_method": {"whole": {"models": 1}},
+    },
     "execution": {"checkpoint_seconds": 0},
-}  # fmt: skip
+}
 AGGREGATES = {"evaluations", "table1", "figure1_condensed_sets", "figure2_accuracy"}
 
 
@@ -122,7 +127,8 @@ def test_everything_of_the_contract_is_made(finished):
             )
             rows = pd.read_csv(place / "eval/ConvNet-width4.csv")
             assert list(rows) == [
-                "model", "seed", "test_accuracy", "train_accuracy", "train_loss", "epochs", "seconds",
+                "model", "seed", "test_accuracy", "train_accuracy", "train_loss", "epochs",
+                "seconds",
             ]  # fmt: skip
             assert len(rows) == 2
             curve = pd.read_csv(place / "eval/ConvNet-width4.curve.csv")
@@ -249,16 +255,19 @@ def test_a_changed_published_figure(project):
     assert {rule for rule, _ in project.planned()} == {"table1"}
 
 
+CELLS = {"prepare", "select", "condense", "evaluate"}
+
+
 @pytest.mark.parametrize(
     ("target", "rules"),
     [
-        ("table1", {"evaluations", "table1", "prepare", "select", "condense", "evaluate"}),
-        ("figures", {"figure1_condensed_sets", "figure2_accuracy", "prepare", "condense", "evaluate"}),
+        ("table1", {"evaluations", "table1"} | CELLS),
+        ("figures", {"figure1_condensed_sets", "figure2_accuracy"} | CELLS - {"select"}),
         (f"results/{folder('digits', 'random', seed=9, ipc=3)}/set.png", {"prepare", "select"}),
-        (f"results/{folder('digits', 'dc')}/eval/MLP.csv", {"prepare", "condense", "evaluate"}),
-        ("results/tables/table1.tex", {"evaluations", "table1", "prepare", "select", "condense", "evaluate"}),
+        (f"results/{folder('digits', 'dc')}/eval/MLP.csv", CELLS - {"select"}),
+        ("results/tables/table1.tex", {"evaluations", "table1"} | CELLS),
     ],
-)  # fmt: skip
+)
 def test_targets(tmp_path, target, rules):
     assert {rule for rule, _ in clone(tmp_path).planned(target)} == rules
 
