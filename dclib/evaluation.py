@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import files, networks, provenance, runner
+from dclib import devices, files, networks, provenance, runner
 from dclib.augmentation import augment
 from dclib.datasets import ImageDataset
 from dclib.errors import InputError
@@ -20,8 +20,6 @@ from dclib.seeding import Streams, global_seed
 from dclib.synthetic import SyntheticSet
 
 log = logging.getLogger(__name__)
-
-TEST_BATCH = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,10 +181,9 @@ class Evaluation:
         network.eval()
         correct = torch.zeros((), dtype=torch.float64, device=self.device)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        size = devices.MICRO_BATCH[self.device.type]
         with torch.no_grad():
-            for batch, target in zip(
-                images.split(TEST_BATCH), labels.split(TEST_BATCH), strict=True
-            ):
+            for batch, target in zip(images.split(size), labels.split(size), strict=True):
                 logits = network(self._floats(batch))
                 correct += (logits.argmax(1) == target).sum()
                 loss += functional.cross_entropy(logits, target, reduction="sum")

@@ -7,10 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-DISTANCES = ("ours", "mse", "cos")
+from dclib import devices
 
-# Real images whose gradient is taken at once: more do not fit a CPU's cache, fewer idle a GPU.
-MICRO_BATCH = {"cpu": 16}
+DISTANCES = ("ours", "mse", "cos")
 
 
 def match(
@@ -63,7 +62,7 @@ def mean_gradient(
     The mean is taken over micro-batches, which changes the order of summation and nothing else.
     """
     total = [torch.zeros_like(parameter) for parameter in parameters]
-    for chunk in images.split(MICRO_BATCH.get(images.device.type, len(images))):
+    for chunk in images.split(devices.MICRO_BATCH[images.device.type]):
         labels = torch.full((len(chunk),), label, device=chunk.device)
         objective = functional.cross_entropy(network(chunk), labels, reduction="sum")
         torch._foreach_add_(total, torch.autograd.grad(objective / len(images), parameters))
