@@ -22,6 +22,8 @@ include: "rules/common.smk"
 rule all:
     default_target: True
     input:
+        # Every file of every cell, so that one that is missing is made again.
+        cell_files(),
         rules.table1.output,
         rules.figure1_condensed_sets.output,
         rules.figure2_accuracy.output,

@@ -261,18 +261,14 @@ def _open_torchvision(source: str, root: Path, train: bool) -> Any:
     )
     try:
         return kind(root, **split, download=False)
-    except RuntimeError as error:
-        if "not found" not in str(error):
-            raise InputError(f"{source}: corrupt file ({_one_line(error)}), {help_}") from error
+    except Exception as error:  # torchvision raises many kinds on a damaged file
         damaged = _damaged(kind, folder)
         if damaged:
             raise InputError(
-                f"{source}: {folder / damaged} is corrupt (wrong MD5): delete it; {help_}"
+                f"{source}: {folder / damaged} is corrupt or cut short: delete it; {help_}"
             ) from error
-    except (ValueError, AssertionError, OSError, EOFError) as error:
-        raise InputError(
-            f"{source}: corrupt file ({_one_line(error)}): delete it; {help_}"
-        ) from error
+        if "not found" not in str(error):
+            raise InputError(f"{source}: {_one_line(error)}; {help_}") from error
     try:
         return _retry(lambda: kind(root, **split, download=True))
     except Exception as error:  # torchvision and urllib raise many kinds
@@ -292,13 +288,20 @@ def _file_names(kind: Any) -> list[str]:
 
 
 def _damaged(kind: Any, folder: Path) -> str | None:
-    """The first of CIFAR10's or SVHN's files that is there with a wrong MD5, if any."""
-    sums = [(name, md5) for name, md5 in [*getattr(kind, "train_list", [])]]
-    sums += [(name, md5) for name, md5 in getattr(kind, "test_list", [])]
-    sums += [(name, md5) for _, name, md5 in getattr(kind, "split_list", {}).values()]
-    for name, md5 in sums:
-        there = folder / name
-        if there.exists() and not torchvision.datasets.utils.check_integrity(str(there), md5):
+    """The first file that is there and cannot be right: by its MD5, or by reading it (MNIST)."""
+    sums = dict([*getattr(kind, "train_list", []), *getattr(kind, "test_list", [])])
+    sums |= {name: md5 for _, name, md5 in getattr(kind, "split_list", {}).values()}
+    for name in _file_names(kind):
+        path = folder / name
+        if not path.exists():
+            continue
+        if name in sums:
+            if not torchvision.datasets.utils.check_integrity(str(path), sums[name]):
+                return name
+            continue
+        try:
+            torchvision.datasets.mnist.read_sn3_pascalvincent_tensor(str(path))
+        except Exception:
             return name
     return None
 
@@ -338,12 +341,15 @@ def _read_folder(
     for folder in folders.values():
         images: list[Tensor] = []
         for path, _ in folder.samples:
-            image = transforms.pil_to_tensor(_open_image(name, path).convert("L" if grey else "RGB"))
+            image = transforms.pil_to_tensor(
+                _open_image(name, path).convert("L" if grey else "RGB")
+            )
             image = image if size is None else _resize(image[None], size)[0]
             if images and image.shape != images[0].shape:
                 raise InputError(
-                    f"data set '{name}': {path} has {image.shape[2]}x{image.shape[1]} pixels, others "
-                    f"{images[0].shape[2]}x{images[0].shape[1]}: give the data set an image_size"
+                    f"data set '{name}': {path} has {image.shape[2]}x{image.shape[1]} pixels, "
+                    f"others {images[0].shape[2]}x{images[0].shape[1]}; give the data set an "
+                    "image_size"
                 )
             images.append(image)
         labels = torch.tensor(folder.targets, dtype=torch.int64)
@@ -406,7 +412,9 @@ def _read_npz(name: str, path: Path) -> tuple[Split, Split, tuple[str, ...]]:
 def _check(name: str, train: Split, test: Split, class_names: tuple[str, ...]) -> None:
     """Refuse what cannot be trained on."""
     if len(class_names) < 2:
-        raise InputError(f"data set '{name}': it has {len(class_names)} class, at least 2 are needed")
+        raise InputError(
+            f"data set '{name}': it has {len(class_names)} class, at least 2 are needed"
+        )
     for split, (images, labels) in (("train", train), ("test", test)):
         if len(images) != len(labels):
             raise InputError(
@@ -414,13 +422,14 @@ def _check(name: str, train: Split, test: Split, class_names: tuple[str, ...]) -
             )
         if images.shape[1] not in (1, 3):
             raise InputError(
-                f"data set '{name}': {split} images have {images.shape[1]} channels, allowed are 1 or 3"
+                f"data set '{name}': {split} images have {images.shape[1]} channels, "
+                "allowed are 1 or 3"
             )
         counts = torch.bincount(labels.clamp(min=0), minlength=len(class_names))
         if len(counts) > len(class_names) or (len(labels) and int(labels.min()) < 0):
             raise InputError(
-                f"data set '{name}': {split} labels from {int(labels.min())} to {int(labels.max())}, "
-                f"allowed are 0 to {len(class_names) - 1}"
+                f"data set '{name}': {split} labels from {int(labels.min())} to "
+                f"{int(labels.max())}, allowed are 0 to {len(class_names) - 1}"
             )
         if int(counts.min()) == 0:
             empty = class_names[int(counts.argmin())]

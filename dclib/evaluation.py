@@ -34,7 +34,7 @@ class Settings:
         lr, momentum, weight_decay, batch: SGD; from half-way on the learning rate is a tenth, and
             the momentum starts anew.
         augmentation: kinds of `dclib.augmentation`, one of which is drawn for every image.
-        curve_points: at how many epochs, evenly spaced and the last among them, a network is tested.
+        curve_points: at how many epochs, evenly spaced up to the last, a network is tested.
     """
 
     models: int = 20
@@ -126,7 +126,7 @@ class Evaluation:
         self._train(network, streams, lambda: curve.append(self._test(network)))
         accuracy, loss = self._measure(network, self.images, self.labels)
         state.seeds[model] = seed
-        state.curve[model] = torch.tensor(curve)
+        state.curve[model] = torch.tensor(curve, dtype=torch.float64)
         state.rows[model] = torch.tensor(
             [curve[-1], accuracy, loss, time.monotonic() - started], dtype=torch.float64
         )

@@ -39,9 +39,12 @@ def condensed_sets(sets: Sequence[SyntheticSet]) -> Figure:
         grid = make_grid(shown.pixels(), nrow=ipc, padding=1, pad_value=0.5)
         panel.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
         panel.set_yticks([1 + height / 2 + row * (height + 1) for row in range(len(names))], names)
-        panel.set_xticks([1 + width / 2 + c * (width + 1) for c in range(ipc)], range(1, ipc + 1))
+        panel.set_xticks([1 + width / 2 + c * (width + 1) for c in range(ipc)])
+        panel.set_xticklabels([str(image) for image in range(1, ipc + 1)])
         panel.tick_params(length=0, labelsize=8)
-        panel.set_title("{dataset}, {method}, {ipc} per class".format(**shown.metadata), fontsize=10)
+        panel.set_title(
+            "{dataset}, {method}, {ipc} per class".format(**shown.metadata), fontsize=10
+        )
         panel.set_xlabel("image", fontsize=8)
         panel.set_ylabel("class", fontsize=8)
         for spine in panel.spines.values():

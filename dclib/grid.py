@@ -19,8 +19,8 @@ SELECTIONS = {"random": "coresets"}
 ITERATIVE = {"dc": "gradient_matching"}
 WHOLE = "whole"
 
-# What 'the same network' means in evaluation: a set is too small to estimate BatchNorm's statistics,
-# so that a VGG or ResNet with BatchNorm is replaced by its instance-norm twin.
+# What 'the same network' means in evaluation: a set is too small to estimate BatchNorm's
+# statistics, so that a VGG or ResNet with BatchNorm is replaced by its instance-norm twin.
 _TWINS = {"VGG11BN": "VGG11", "ResNet18BN": "ResNet18", "ResNet18BN_AP": "ResNet18"}
 _OVERRIDES = {
     "per_dataset": "dataset",
@@ -122,14 +122,12 @@ class Grid:
 
     def evaluation(self, cell: Cell, network: str) -> dict[str, Any]:
         """Return the settings with which `network` is trained on the set of `cell`."""
-        settings = _resolve(
-            self.config["evaluation"], {**cell._asdict(), "network": network}
-        )
+        settings = _resolve(self.config["evaluation"], {**cell._asdict(), "network": network})
         del settings["networks"]
         return settings
 
     def expected_models(self) -> dict[str, int]:
-        """Return how many networks the grid trains, by 'dataset/method/network/ipc/eval network'."""
+        """Return how many networks the grid trains, by dataset/method/network/ipc/eval_network."""
         counts: dict[str, int] = {}
         for cell, network in self.evaluations():
             key = "/".join((cell.dataset, cell.method, cell.network, cell.ipc, network))
@@ -162,7 +160,9 @@ def _check_override_names(path: str, section: Mapping[str, Any], grid: Grid) -> 
             if key == "per_method":
                 allowed: Sequence[str] = [*SELECTIONS, *ITERATIVE, WHOLE]
             elif key == "per_dataset":
-                allowed = sorted({"MNIST", "FashionMNIST", "SVHN", "CIFAR10", "digits", *grid.datasets})
+                allowed = sorted(
+                    {"MNIST", "FashionMNIST", "SVHN", "CIFAR10", "digits", *grid.datasets}
+                )
             elif key == "per_ipc" and not re.fullmatch("[1-9][0-9]*|all", name):
                 allowed = ["a number of images per class", "all"]
             else:

@@ -46,7 +46,7 @@ _POOLINGS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Network(nn.Module):
-    """A classifier in two parts: `features`, up to the input of the last layer, and `classifier`."""
+    """A classifier in two parts: `features`, all but the last layer, and `classifier`."""
 
     def __init__(self, features: nn.Sequential, classifier: nn.Linear) -> None:
         super().__init__()
@@ -178,7 +178,9 @@ def _convnet(name: str, options: list[str], channels: int, image_size: Size) -> 
                 f"{did_you_mean(option, allowed)}"
             )
     if norm == "groupnorm" and width % 4:
-        raise InputError(f"network '{name}': groupnorm has 4 groups, width {width} is not a multiple")
+        raise InputError(
+            f"network '{name}': groupnorm has 4 groups, width {width} is not a multiple"
+        )
     layers: list[nn.Module] = []
     size = image_size
     for block in range(depth):

@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def derive_seed(*key: object) -> int:
-    """Return a 63-bit seed that depends on every part of `key` (strings, numbers) and on no more."""
+    """Return a 63-bit seed that depends on every part of `key` (strings, numbers) alone."""
     text = json.dumps([str(part) for part in key])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
 @contextlib.contextmanager
 def global_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed PyTorch's global generators (module initialisation draws from them), then restore them."""
+    """Seed PyTorch's global generators, from which modules are initialised; then restore them."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -52,7 +52,7 @@ class SyntheticSet:
         files.write_tensors(path, tensors, self.metadata)
 
     def save_png(self, path: str | Path) -> None:
-        """Write the images as one picture, a row for each class, small images enlarged to be seen."""
+        """Write the images as one picture, a row for each class, small ones enlarged."""
         ipc = len(self.labels) // len(self.metadata["class_names"])
         pixels = self.pixels()
         scale = max(1, 64 // pixels.shape[-1])

@@ -36,7 +36,9 @@ def collect(paths: Iterable[str | Path]) -> pd.DataFrame:
             if values["test_accuracy"].isna().any() or rows.empty:
                 raise ValueError("rows are missing")
         except (ValueError, KeyError, OSError) as error:
-            raise InputError(f"{path}: not a whole evaluation table ({error}); delete it") from error
+            raise InputError(
+                f"{path}: not a whole evaluation table ({error}); delete it"
+            ) from error
         cell = {
             "dataset": dataset,
             "method": method,
@@ -60,9 +62,8 @@ def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
     The order of the rows is kept; seeds and models are pooled.
     """
     groups = evaluations.groupby(KEY, sort=False)["test_accuracy"]
-    summary = groups.agg(["mean", lambda a: a.std(ddof=0), "size"])
-    summary.columns = pd.Index(["mean", "std", "n"])
-    return summary.reset_index()
+    columns = {"mean": groups.mean(), "std": groups.std(ddof=0), "n": groups.size()}
+    return pd.DataFrame(columns).reset_index()
 
 
 def table1(
@@ -137,7 +138,8 @@ def write(table: pd.DataFrame, path: str | Path, title: str) -> None:
     if (table["n"] < table["n_of_grid"]).any():
         note += " Drawn up from part of the grid: some cells have fewer networks than it asks for."
     files.write_text(
-        path.with_suffix(".md"), f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{note}\n"
+        path.with_suffix(".md"),
+        f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{note}\n",
     )
     latex = shown.to_latex(
         index=False, caption=note, label=f"tab:{path.stem}", escape=True, position="htb"

@@ -15,6 +15,13 @@ rule condense:
         f"{CELL}/set.benchmark.tsv"
     wildcard_constraints:
         method="|".join(grid.ITERATIVE),
+    conda:
+        ENVIRONMENT
+    threads: GRID.config["execution"]["threads"]
+    resources:
+        gpu=1,
+        mem_mb=gpu_resource("condense", "mem_mb"),
+        runtime=gpu_resource("condense", "runtime"),
     params:
         cell=cell,
         settings=lambda wildcards: GRID.condensation(cell(wildcards)),
@@ -22,12 +29,5 @@ rule condense:
             "condense.py", f"dclib.methods.{grid.ITERATIVE[wildcards.method]}"
         ),
         module=lambda wildcards: grid.ITERATIVE[wildcards.method],
-    threads: GRID.config["execution"]["threads"]
-    resources:
-        gpu=1,
-        mem_mb=gpu_resource("condense", "mem_mb"),
-        runtime=gpu_resource("condense", "runtime"),
-    conda:
-        ENVIRONMENT
     script:
         "../workflow_scripts/condense.py"

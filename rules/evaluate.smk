@@ -12,18 +12,18 @@ rule evaluate:
         f"{CELL}/eval/{{eval_network}}.log",
     benchmark:
         f"{CELL}/eval/{{eval_network}}.benchmark.tsv"
+    conda:
+        ENVIRONMENT
+    threads: GRID.config["execution"]["threads"]
+    resources:
+        gpu=1,
+        mem_mb=gpu_resource("evaluate", "mem_mb"),
+        runtime=gpu_resource("evaluate", "runtime"),
     params:
         cell=cell,
         settings=lambda wildcards: GRID.evaluation(
             cell(wildcards), wildcards.eval_network
         ),
         code=code("evaluate.py"),
-    threads: GRID.config["execution"]["threads"]
-    resources:
-        gpu=1,
-        mem_mb=gpu_resource("evaluate", "mem_mb"),
-        runtime=gpu_resource("evaluate", "runtime"),
-    conda:
-        ENVIRONMENT
     script:
         "../workflow_scripts/evaluate.py"

@@ -14,13 +14,13 @@ rule select:
         f"{CELL}/set.benchmark.tsv"
     wildcard_constraints:
         method="|".join(grid.SELECTIONS),
+    conda:
+        ENVIRONMENT
     params:
         cell=cell,
         code=lambda wildcards: code(
             "select.py", f"dclib.methods.{grid.SELECTIONS[wildcards.method]}"
         ),
         module=lambda wildcards: grid.SELECTIONS[wildcards.method],
-    conda:
-        ENVIRONMENT
     script:
         "../workflow_scripts/select.py"

@@ -1,21 +1,19 @@
 # From the rows of every evaluation to what the paper prints.
 
+
 rule evaluations:
     input:
-        [
-            f"{RESULTS}/{cell.folder}/eval/{network}.csv"
-            for cell, network in GRID.evaluations()
-        ],
+        evaluation_files("csv"),
     output:
         f"{RESULTS}/tables/evaluations.csv",
     log:
         f"{RESULTS}/tables/evaluations.log",
     benchmark:
         f"{RESULTS}/tables/evaluations.benchmark.tsv"
-    params:
-        code=code("evaluations.py"),
     conda:
         ENVIRONMENT
+    params:
+        code=code("evaluations.py"),
     script:
         "../workflow_scripts/evaluations.py"
 
@@ -36,14 +34,13 @@ rule table1:
         f"{RESULTS}/tables/table1.log",
     benchmark:
         f"{RESULTS}/tables/table1.benchmark.tsv"
+    conda:
+        ENVIRONMENT
     params:
         expected=GRID.expected_models(),
-        published=str(Path(workflow.basedir, "resources/published.csv")),
         published_digest=provenance.digest(
             Path(workflow.basedir, "resources/published.csv").read_text()
         ),
         code=code("table1.py"),
-    conda:
-        ENVIRONMENT
     script:
         "../workflow_scripts/table1.py"

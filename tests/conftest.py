@@ -1,8 +1,16 @@
 """Shapes and types of dclib's public signatures are checked at run time in every test."""
 
+import sys
+from pathlib import Path
+
+import pytest
+import torch
 from jaxtyping import install_import_hook
 
-with install_import_hook("dclib", "beartype.beartype"):
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests")]
+
+with install_import_hook("dclib", "typecheck.checked"):
     import dclib.datasets
     import dclib.evaluation
     import dclib.figures
@@ -10,16 +18,7 @@ with install_import_hook("dclib", "beartype.beartype"):
     import dclib.methods.coresets
     import dclib.methods.gradient_matching
     import dclib.runner
-    import dclib.tables  # noqa: F401
-
-import sys
-from pathlib import Path
-
-import pytest
-import torch
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests")]
+    import dclib.tables
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +34,6 @@ def small() -> dclib.datasets.ImageDataset:
     labels = torch.arange(60) % 3
     images = torch.randint(256, (60, 3, 32, 32), generator=generator, dtype=torch.uint8)
     return dclib.datasets.ImageDataset(
-        "small", images, labels, images[:30], labels[:30],
+        "small", images, labels, images[:30].clone(), labels[:30].clone(),
         (0.5, 0.4, 0.3), (0.3, 0.2, 0.25), ("a", "b", "c"),
     )  # fmt: skip

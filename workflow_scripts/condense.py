@@ -3,11 +3,10 @@
 import importlib
 from pathlib import Path
 
-from job import job
-
 from dclib import devices, provenance, runner
 from dclib.datasets import ImageDataset
 from dclib.seeding import Streams
+from job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

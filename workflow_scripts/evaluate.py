@@ -1,9 +1,8 @@
 """Rule evaluate: train networks from scratch on a set, and test them."""
 
-from job import job
-
 from dclib import devices, evaluation, provenance
 from dclib.seeding import Streams
+from job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

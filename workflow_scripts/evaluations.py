@@ -1,8 +1,7 @@
 """Rule evaluations: every evaluation row of the grid in one table."""
 
-from job import job
-
 from dclib import files, tables
+from job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

@@ -1,9 +1,8 @@
 """Rule figure1_condensed_sets: the condensed images of every data set."""
 
-from job import job
-
 from dclib import figures
 from dclib.synthetic import SyntheticSet
+from job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

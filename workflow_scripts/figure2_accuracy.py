@@ -1,8 +1,7 @@
 """Rule figure2_accuracy: test accuracy against training epoch."""
 
-from job import job
-
 from dclib import figures, tables
+from job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

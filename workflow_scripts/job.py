@@ -11,7 +11,7 @@ from dclib.errors import InputError
 
 @contextlib.contextmanager
 def job(snakemake: Any) -> Iterator[None]:
-    """Log to the rule's log file; end with one line on wrong input, with a traceback on a defect."""
+    """Log to the rule's file; end with one line on wrong input, with a traceback on a defect."""
     warnings = logging.StreamHandler()
     warnings.setLevel(logging.WARNING)
     logging.basicConfig(

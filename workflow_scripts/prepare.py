@@ -1,8 +1,7 @@
 """Rule prepare: read a data set from its original files and write it as one file."""
 
-from job import job
-
 from dclib import datasets
+from job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

@@ -156,7 +156,7 @@ class GradientMatching:
     def _train(self, network: nn.Module, state: State, epochs: int) -> None:
         """Train the network on the whole synthetic set."""
         network.train()
-        parameters = list(network.parameters())
+        parameters: list[Tensor] = list(network.parameters())
         for _ in range(epochs):
             order = torch.randperm(len(state.labels), generator=state.random["training order"])
             for batch in order.to(self.device).split(self.settings.batch_net):
@@ -167,4 +167,3 @@ class GradientMatching:
 
 
 create = GradientMatching
-

@@ -33,7 +33,7 @@ def distance(real, synthetic, kind):
 
 
 def match(network, real, synthetic, kind="ours"):
-    """Loss, and its gradient with respect to `synthetic` [classes, ipc, channels, height, width]."""
+    """Loss, and its gradient with respect to `synthetic` [classes, ipc, channels, h, w]."""
     synthetic = synthetic.clone().requires_grad_()
     parameters = list(network.parameters())
     loss = 0.0
@@ -49,7 +49,9 @@ def match(network, real, synthetic, kind="ours"):
     return loss.detach(), gradient
 
 
-def condense(data, ipc, settings, random, *, network, iterations, outer, inner, dtype, device="cpu"):
+def condense(
+    data, ipc, settings, random, *, network, iterations, outer, inner, dtype, device="cpu"
+):
     """Return the images, and the loss (summed over classes) of every outer step."""
     classes = len(data.class_names)
     mean = torch.tensor(data.mean, dtype=dtype, device=device).reshape(-1, 1, 1)
@@ -70,9 +72,7 @@ def condense(data, ipc, settings, random, *, network, iterations, outer, inner, 
         images = torch.randn(shape, generator=random["initialisation"], dtype=dtype).to(device)
     images.requires_grad_()
     labels = torch.cat([torch.full((ipc,), c) for c in range(classes)]).to(device)
-    image_optimizer = torch.optim.SGD(
-        [images], lr=settings.lr_img, momentum=settings.momentum_img
-    )
+    image_optimizer = torch.optim.SGD([images], lr=settings.lr_img, momentum=settings.momentum_img)
     losses = []
     for _ in range(iterations):
         with global_seed(random.seed("networks"), torch.device(device)):

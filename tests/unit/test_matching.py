@@ -12,7 +12,13 @@ from dclib.seeding import Streams
 
 DOUBLE = torch.float64
 CPU = torch.device("cpu")
-NETWORKS = ["ConvNet-width8", "MLP", "LeNet", "ConvNet-width8-batchnorm", "ConvNet-width8-layernorm"]
+NETWORKS = [
+    "ConvNet-width8",
+    "MLP",
+    "LeNet",
+    "ConvNet-width8-batchnorm",
+    "ConvNet-width8-layernorm",
+]
 
 
 def batches(ipc=2, classes=3):
@@ -78,12 +84,18 @@ def test_real_initialisation_is_training_images(small):
     everything = small.normalise(small.train_images)
     for image, label in zip(state.images, state.labels, strict=True):
         same = (everything == image).flatten(1).all(1).nonzero().flatten()
-        assert len(same) and small.train_labels[same[0]] == label
+        assert small.train_labels[same].tolist()[0] == label
 
 
 def test_distances_of_hand_made_gradients():
-    a = [torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], dtype=DOUBLE), torch.ones(2, dtype=DOUBLE)]
-    b = [torch.tensor([[1.0, 0.0], [3.0, 0.0], [-1.0, -1.0]], dtype=DOUBLE), torch.zeros(2, dtype=DOUBLE)]
+    a = [
+        torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], dtype=DOUBLE),
+        torch.ones(2, dtype=DOUBLE),
+    ]
+    b = [
+        torch.tensor([[1.0, 0.0], [3.0, 0.0], [-1.0, -1.0]], dtype=DOUBLE),
+        torch.zeros(2, dtype=DOUBLE),
+    ]
     # Rows: same direction 0, orthogonal 1, opposite 2; the bias does not count.
     assert float(matching.distance(a, b, "ours")) == pytest.approx(3.0, abs=2e-6)
     assert float(matching.distance(a, b, "mse")) == pytest.approx(0 + 9 + 4 + 4 + 4 + 2)
@@ -99,7 +111,9 @@ def test_scaling_all_real_images_gradients_leaves_ours_alone():
     b = [torch.randn(6, 2, 3, 3, generator=generator, dtype=DOUBLE)]
     near = matching.distance(a, b)
     torch.testing.assert_close(matching.distance([7 * a[0]], b), near, rtol=1e-6, atol=0)
-    torch.testing.assert_close(matching.distance(a, a), torch.zeros((), dtype=DOUBLE), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        matching.distance(a, a), torch.zeros((), dtype=DOUBLE), rtol=0, atol=1e-5
+    )
 
 
 def test_the_order_of_classes_does_not_matter():

@@ -1,0 +1,44 @@
+# make demo   set up, condense the embedded digits, draw the tables and figures (minutes)
+# make test   set up and run the tests
+PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check setup lock clean
+
+demo: $(READY)
+	snakemake --configfile config/demo.yaml --cores $(CORES) all
+	@cat results/demo/tables/table1.md
+	@echo "All tables and figures: results/demo/tables, results/demo/figures"
+
+test: $(READY)
+	pytest -n $(CORES) --dist loadgroup
+
+check: $(READY)
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	mypy
+	snakemake --lint
+
+setup: $(READY)
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is $$($(PYTHON) --version), Python 3.11 or later is needed: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+# Renew requirements.lock from the ranges in pyproject.toml, in an environment of its own.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet ".[workflow,dev]"
+	build/lock/bin/python -m pip freeze --exclude dclib \
+	  | sed -E 's/^((nvidia|cuda|triton)[^ ]*)$$/\1 ; sys_platform == "linux"/' > requirements.lock
+
+clean:
+	rm -rf results/demo .snakemake build

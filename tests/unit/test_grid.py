@@ -1,0 +1,196 @@
+"""The configuration: cells, resolved settings, and one line for everything that is wrong."""
+
+import copy
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from dclib import networks
+from dclib.errors import InputError
+from dclib.grid import Cell, Grid
+
+SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def grid(**change):
+    return Grid({**copy.deepcopy(CONFIG), **change}, SCHEMA)
+
+
+def changed(path, value):
+    """The config with one value changed, addressed as in 'condensation.dc.lr_img'."""
+    config = copy.deepcopy(CONFIG)
+    *folders, last = path.split(".")
+    place = config
+    for folder in folders:
+        place = place.setdefault(folder, {})
+    place[last] = value
+    return config
+
+
+def test_the_papers_grid():
+    cells = grid().cells()
+    assert len(cells) == 4 * (3 * 5 * 2 + 1) == len(set(cells))
+    assert cells[0] == Cell("MNIST", "random", "ConvNet", "1", 0)
+    assert Cell("CIFAR10", "whole", "ConvNet", "all", 0) in cells
+    assert cells[0].folder == "MNIST/random/ConvNet/ipc-1/seed-0"
+    assert sum(grid().expected_models().values()) == 4 * (3 * 5 * 2 * 20 + 5)
+
+
+def test_every_config_of_the_repository_is_valid():
+    for path in (ROOT / "config").glob("*.yaml"):
+        config = copy.deepcopy(CONFIG)
+        merge(config, yaml.safe_load(path.read_text()))
+        assert Grid(config, SCHEMA).cells()
+
+
+def merge(config, overlay):
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(config.get(key), dict):
+            merge(config[key], value)
+        else:
+            config[key] = value
+
+
+def test_every_key_is_described_and_closed():
+    def walk(schema, path):
+        if "$ref" in schema:
+            return
+        assert "description" in schema, path
+        if schema.get("type") == "object" and "properties" in schema:
+            assert schema["additionalProperties"] is False, path
+        for key, value in schema.get("properties", {}).items():
+            walk(value, f"{path}.{key}")
+        if "items" in schema:
+            walk(schema["items"], f"{path}[]")
+
+    walk(SCHEMA, "config")
+    for name, schema in SCHEMA["$defs"].items():
+        walk(schema, name)
+
+
+def test_network_names_of_the_schema_are_those_of_the_library():
+    assert sorted(SCHEMA["$defs"]["network"]["examples"]) == sorted(networks.NAMES)
+
+
+def test_overrides_are_applied_in_order():
+    section = {
+        "iterations": 100,
+        "lr_img": 0.1,
+        "per_dataset": {"MNIST": {"lr_img": 0.2, "per_ipc": {10: {"lr_img": 0.3}}}},
+        "per_network": {"MLP": {"lr_img": 0.4}},
+        "per_ipc": {"50": {"iterations": 7}},
+    }
+    made = grid(condensation={"dc": section})
+
+    def resolved(dataset, network, ipc):
+        return made.condensation(Cell(dataset, "dc", network, ipc, 0))
+
+    assert resolved("SVHN", "ConvNet", "1") == {"iterations": 100, "lr_img": 0.1}
+    assert resolved("MNIST", "ConvNet", "1")["lr_img"] == 0.2
+    assert resolved("MNIST", "ConvNet", "10")["lr_img"] == 0.3
+    assert resolved("MNIST", "MLP", "10")["lr_img"] == 0.4
+    assert resolved("SVHN", "ConvNet", "50") == {"iterations": 7, "lr_img": 0.1}
+
+
+def test_the_papers_evaluation_rules():
+    made = grid()
+
+    def rule(dataset, method, network, ipc):
+        settings = made.evaluation(Cell(dataset, method, network, ipc, 0), network)
+        return settings["epochs"], settings["augmentation"]
+
+    spatial = ["crop", "scale", "rotate"]
+    assert rule("MNIST", "dc", "ConvNet", "1") == (1000, spatial)
+    assert rule("MNIST", "random", "ConvNet", "1") == (300, [])
+    assert rule("CIFAR10", "dc", "ConvNet", "10") == (300, [])
+    assert rule("CIFAR10", "dc", "AlexCifarNet", "10") == (1000, spatial)
+    assert rule("CIFAR10", "dc", "AlexCifarNet", "1") == (300, [])
+    assert rule("CIFAR10", "dc", "ConvNet-batchnorm", "1") == (1000, ["crop", "noise"])
+    assert "networks" not in made.evaluation(made.cells()[0], "ConvNet")
+
+
+def test_same_is_the_instance_norm_twin():
+    made = grid(networks=["VGG11BN", "ResNet18BN_AP", "ConvNet-batchnorm"], methods=["dc"],
+                seeds=[0], images_per_class=[1], datasets=["MNIST"])  # fmt: skip
+    pairs = {cell.network: network for cell, network in made.evaluations()}
+    assert pairs == {
+        "VGG11BN": "VGG11",
+        "ResNet18BN_AP": "ResNet18",
+        "ConvNet-batchnorm": "ConvNet-batchnorm",
+    }
+
+
+def test_own_data_sets():
+    own = {"name": "pets", "source": "folder", "path": "pets/", "image_size": 32}
+    made = grid(datasets=["digits", own])
+    assert made.datasets == ["digits", "pets"]
+    assert made.dataset("digits") == {"name": "digits", "source": "digits"}
+    assert made.dataset("pets") == own
+    with pytest.raises(InputError, match=r"'petz' is not in the config.*did you mean 'pets'"):
+        made.dataset("petz")
+
+
+WRONG = {
+    "condensation.dc.lr_imgs": (0.1, "is unknown (did you mean 'lr_img'?)"),
+    "seed": ([1], "config key 'seed' is unknown (did you mean 'seeds'?)"),
+    "evaluation.per_methods": ({}, "did you mean 'per_method'"),
+    "condensation.dsa": ({}, "config key 'condensation.dsa' is unknown"),
+    "condensation.dc.lr_img": ("1e-3", "this is text; in YAML write numbers"),
+    "condensation.dc.lr_net": (0, "0 is not allowed; allowed: number, above 0"),
+    "condensation.dc.iterations": (-5, "-5 is not allowed; allowed: integer, at least 1"),
+    "condensation.dc.momentum_img": (1, "1 is not allowed; allowed: number, at least 0, below 1"),
+    "condensation.dc.distance": ("coz", "(did you mean 'cos'?); allowed: one of ours, mse, cos"),
+    "condensation.dc.real_batch": (True, "true is not allowed; allowed: integer"),
+    "condensation.dc.per_ipc": ({"ten": {}}, "condensation.dc.per_ipc.ten"),
+    "condensation.dc.per_dataset": ({"MNITS": {}}, "did you mean 'MNIST'"),
+    "evaluation.per_method": ({"dcc": {}}, "nothing is called 'dcc'"),
+    "evaluation.models": (0, "allowed: integer, at least 1"),
+    "evaluation.augmentation": (["flip"], "one of crop, scale, rotate, noise"),
+    "evaluation.networks": ([], "at least 1 entries"),
+    "evaluation.epochs": (None, "null is not allowed"),
+    "datasets": (["MNITS"], "\"MNITS\" is not allowed (did you mean 'MNIST'"),
+    "methods": (["dc", "dc"], "no entry twice"),
+    "networks": (["ConvNet-widht64"], "config key 'networks[0]'"),
+    "seeds": ([0, -1], "config key 'seeds[1]': -1 is not allowed"),
+    "images_per_class": ("1", "allowed: array"),
+    "results_dir": ("", "config key 'results_dir'"),
+    "execution.device": ("gpu", "auto, cpu, cuda or cuda:N"),
+    "resources.condense.mem_mb": ("8GB", "allowed: integer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", WRONG)
+def test_wrong_configs_get_one_line(path):
+    value, message = WRONG[path]
+    with pytest.raises(InputError) as raised:
+        Grid(changed(path, value), SCHEMA)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert path.split(".")[-1] in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("datasets", "message"),
+    [
+        (["MNIST", {"name": "MNIST", "source": "digits"}], "two data sets are called 'MNIST'"),
+        ([{"source": "folder"}], "config key 'datasets[0].name' is missing"),
+        ([{"name": "../../etc"}], "of letters, digits, '_' and '-'"),
+        ([{"name": "a", "pth": "x"}], "did you mean 'path'"),
+        ([{"name": "a", "source": "zip"}], "config key 'datasets[0].source'"),
+        ([{"name": "a", "image_size": 0}], "at least 4"),
+        ([{"name": "a", "std": [0]}], "above 0"),
+    ],
+)
+def test_wrong_data_sets_get_one_line(datasets, message):
+    with pytest.raises(InputError) as raised:
+        grid(datasets=datasets)
+    assert message in str(raised.value)
+
+
+def test_missing_keys_are_named():
+    config = copy.deepcopy(CONFIG)
+    del config["seeds"]
+    with pytest.raises(InputError, match="config key 'seeds' is missing"):
+        Grid(config, SCHEMA)

@@ -1,0 +1,132 @@
+"""Names, sizes, parameter counts and training of every network."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dclib import networks
+from dclib.errors import InputError
+
+# Counted by hand from the layers in the papers: 1x28x28, then 3x32x32.
+PARAMETERS = {
+    "ConvNet": (317_706, 320_010),
+    "MLP": (784 * 128 + 128 + 128 * 129 + 1290, 3072 * 128 + 128 + 128 * 129 + 1290),
+    "LeNet": (61_706, 62_006),
+    "AlexNet": (1_865_802, 1_872_202),
+    "AlexCifarNet": (1_384_586, 1_756_426),
+    "VGG11": (9_229_962, 9_231_114),
+    "VGG11BN": (9_229_962, 9_231_114),
+    "ResNet18": (11_172_810, 11_173_962),
+    "ResNet18BN": (11_172_810, 11_173_962),
+    # No final pooling: 512*3*3 or 512*4*4 values instead of 512 go into the last layer.
+    "ResNet18_AP": (11_172_810 + 10 * 512 * 8, 11_173_962 + 10 * 512 * 15),
+    "ResNet18BN_AP": (11_172_810 + 10 * 512 * 8, 11_173_962 + 10 * 512 * 15),
+}
+SIZES = [(1, (28, 28)), (3, (32, 32))]
+VARIANTS = [
+    f"ConvNet-{option}"
+    for option in (
+        *(f"depth{n}" for n in (1, 2, 3, 4)), *(f"width{n}" for n in (32, 64, 256)),
+        "sigmoid", "leakyrelu", "swish", "nonorm", "batchnorm", "layernorm", "groupnorm",
+        "nopool", "maxpool",
+    )
+]  # fmt: skip
+
+
+def test_every_network_has_its_count():
+    assert set(PARAMETERS) == set(networks.NAMES)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_counts_and_output_shapes(name, which):
+    channels, size = SIZES[which]
+    network = networks.build(name, channels, size, 10)
+    assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name][which]
+    assert network(torch.randn(2, channels, *size)).shape == (2, 10)
+    assert network.features(torch.randn(2, channels, *size)).ndim == 2
+
+
+@pytest.mark.parametrize("name", [*PARAMETERS, *VARIANTS])
+@pytest.mark.parametrize(("channels", "size"), SIZES)
+def test_trains(name, channels, size):
+    """A few steps on a handful of images bring the loss down."""
+    torch.manual_seed(0)
+    network = networks.build(name, channels, size, 2)
+    images = torch.randn(4, channels, *size)
+    labels = torch.tensor([0, 1, 0, 1])
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.001)
+    losses = []
+    for _ in range(4):
+        loss = functional.cross_entropy(network(images), labels)
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+        optimizer.step()
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "smallest"),
+    [("LeNet", 16), ("AlexNet", 16), ("VGG11", 28), ("VGG11BN", 28), ("ResNet18", 25),
+     ("ResNet18BN", 25), ("ResNet18_AP", 16), ("ResNet18BN_AP", 16), ("ConvNet-depth4", 16)],
+)  # fmt: skip
+def test_too_small_images_are_refused_with_the_smallest_size(name, smallest):
+    with pytest.raises(InputError, match="images of 8x8 are too small") as raised:
+        networks.build(name, 1, (8, 8), 10)
+    assert str(raised.value).endswith(f"the smallest that it takes are {smallest}x{smallest}")
+    assert "\n" not in str(raised.value)
+    assert networks.build(name, 1, (smallest, smallest), 10)(
+        torch.randn(2, 1, smallest, smallest)
+    ).shape == (2, 10)
+
+
+def test_depth_follows_from_the_image_size():
+    def convolutions(name, size):
+        network = networks.build(name, 1, (size, size), 10)
+        return sum(isinstance(module, nn.Conv2d) for module in network.modules())
+
+    assert [convolutions("ConvNet", s) for s in (4, 8, 16, 28, 32, 64)] == [1, 2, 3, 3, 3, 3]
+    assert convolutions("ConvNet-depth4", 32) == 4
+
+
+def test_a_network_too_deep_for_its_images_warns(caplog):
+    networks.flat_width.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        networks.build("ConvNet-depth3", 1, (8, 8), 10)
+    assert "maps of 2x2" in caplog.text
+    assert "depth 2 suits" in caplog.text
+    caplog.clear()
+    networks.build("ConvNet", 1, (8, 8), 10)
+    networks.build("ConvNet", 3, (32, 32), 10)
+    assert not caplog.text
+
+
+def test_options_of_a_convnet_are_what_they_say():
+    network = networks.build("ConvNet-depth2-width16-swish-groupnorm-maxpool", 3, (32, 32), 10)
+    kinds = [type(module) for module in network.features]
+    block = [nn.Conv2d, nn.GroupNorm, nn.SiLU, nn.MaxPool2d]
+    assert kinds == [*block, *block, nn.Flatten]
+    assert network.features[1].num_groups == 4
+    assert network.features[0].out_channels == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ConvNet-widht64", "'widht64' is not one of depth1..4"),
+        ("ConvNet-depth5", "'depth5' is not one of"),
+        ("convnet", "did you mean 'ConvNet'"),
+        ("ResNet18APBN", "did you mean 'ResNet18"),
+        ("ConvNet-width6-groupnorm", "not a multiple"),
+    ],
+)
+def test_unknown_names_get_one_line(name, message):
+    with pytest.raises(InputError) as raised:
+        networks.build(name, 1, (28, 28), 10)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)

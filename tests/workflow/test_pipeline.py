@@ -1,0 +1,379 @@
+"""The real Snakemake on a small grid: what it makes, and what it makes again after a change."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+
+from dclib import files
+from dclib.synthetic import SyntheticSet
+
+pytestmark = pytest.mark.xdist_group("workflow")
+
+CONFIG = {
+    "datasets": ["digits", {"name": "again", "source": "digits"}],
+    "images_per_class": [1],
+    "methods": ["random", "dc", "whole"],
+    "networks": ["ConvNet-width4"],
+    "seeds": [0],
+    "condensation": {"dc": {"iterations": 3, "real_batch": 8}},
+    "evaluation": {
+        "models": 2,
+        "epochs": 2,
+        "curve_points": 2,
+        "per_method": {"whole": {"models": 1}},
+    },
+    "execution": {"checkpoint_seconds": 0},
+}
+AGGREGATES = {"evaluations", "table1", "figure1_condensed_sets", "figure2_accuracy"}
+
+
+class Project:
+    """A copy of the pipeline in a folder of its own."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def configure(self, **change):
+        text = yaml.safe_dump({**CONFIG, **change})
+        (self.root / "small.yaml").write_text(text)
+
+    def snakemake(self, *arguments, check=True):
+        command = [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", *arguments]
+        done = subprocess.run(
+            command, cwd=self.root, text=True, capture_output=True, timeout=600, check=False
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def planned(self, *arguments):
+        """What a dry run would make: (rule, first output), the target rules left out."""
+        done = self.snakemake("--dry-run", "--cores", "1", *arguments)
+        found = re.findall(
+            r"^rule (\w+):\n(?:    (?!output:).*\n)*    output: ([^,\n]+)",
+            done.stdout + done.stderr, re.MULTILINE,
+        )  # fmt: skip
+        nothing = "Nothing to be done" in done.stdout + done.stderr
+        assert nothing == (not found)
+        return {(rule, output.removeprefix("results/")) for rule, output in found}
+
+    def edit(self, path, old, new):
+        text = (self.root / path).read_text()
+        assert old in text
+        (self.root / path).write_text(text.replace(old, new, 1))
+
+    def copy(self, root):
+        shutil.copytree(self.root, root)
+        return Project(root)
+
+
+def clone(root):
+    """Copy the files that belong to the repository, as a fresh clone would hold them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    for name in listed.stdout.split():
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, root / name)
+    project = Project(root)
+    project.configure()
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    project = clone(tmp_path_factory.mktemp("finished"))
+    project.snakemake("--cores", "2", "all")
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    return finished.copy(tmp_path / "project")
+
+
+def folder(dataset, method, seed=0, ipc=1):
+    return f"{dataset}/{method}/ConvNet-width4/ipc-{ipc}/seed-{seed}"
+
+
+def test_everything_of_the_contract_is_made(finished):
+    results = finished.root / "results"
+    for dataset in ("digits", "again"):
+        for method in ("random", "dc"):
+            place = results / folder(dataset, method)
+            names = {path.name for path in place.iterdir()}
+            expected = {"set.safetensors", "set.png", "run.json", "set.log", "set.benchmark.tsv"}
+            assert names == expected | {"eval"} | ({"trace.csv"} if method == "dc" else set())
+            made = SyntheticSet.load(place / "set.safetensors")
+            assert made.images.shape == (10, 1, 8, 8)
+            described = made.metadata
+            assert (described["dataset"], described["method"]) == (dataset, method)
+            assert (described["network"], described["ipc"], described["seed"]) == (
+                "ConvNet-width4",
+                1,
+                0,
+            )
+            rows = pd.read_csv(place / "eval/ConvNet-width4.csv")
+            assert list(rows) == [
+                "model", "seed", "test_accuracy", "train_accuracy", "train_loss", "epochs",
+                "seconds",
+            ]  # fmt: skip
+            assert len(rows) == 2
+            curve = pd.read_csv(place / "eval/ConvNet-width4.curve.csv")
+            assert curve["epoch"].tolist() == [1, 2, 1, 2]
+            assert (place / "eval/ConvNet-width4.log").exists()
+            assert (place / "eval/ConvNet-width4.benchmark.tsv").exists()
+        record = json.loads((results / folder(dataset, "dc") / "run.json").read_text())
+        assert record["settings"]["iterations"] == 3
+        assert record["resumed_from"] == []
+    table = pd.read_csv(results / "tables/table1.csv")
+    assert len(table) == 6
+    assert set(table["n"]) == {1, 2}
+    assert (table["n"] == table["n_of_grid"]).all()
+    for name in ("table1.md", "table1.tex", "evaluations.csv"):
+        assert (results / "tables" / name).stat().st_size > 100
+    for name in ("figure1_condensed_sets", "figure2_accuracy"):
+        assert (results / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (results / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    # Two names of one data set are two cells: what is drawn depends on the name.
+    one, two = (
+        SyntheticSet.load(results / folder(name, "dc") / "set.safetensors").images
+        for name in ("digits", "again")
+    )
+    assert not one.equal(two)
+
+
+def test_a_finished_grid_has_nothing_to_do(finished):
+    assert finished.planned() == set()
+
+
+def test_one_data_sets_learning_rate(project):
+    dc = {**CONFIG["condensation"]["dc"], "per_dataset": {"digits": {"lr_img": 0.5}}}
+    project.configure(condensation={"dc": dc})
+    planned = project.planned()
+    place = folder("digits", "dc")
+    cells = {(rule, output) for rule, output in planned if rule not in AGGREGATES}
+    assert cells == {
+        ("condense", f"{place}/set.safetensors"),
+        ("evaluate", f"{place}/eval/ConvNet-width4.csv"),
+    }
+    assert {rule for rule, _ in planned} - {"condense", "evaluate"} == AGGREGATES
+
+
+def test_a_new_seed(project):
+    project.configure(seeds=[0, 7])
+    cells = {output for rule, output in project.planned() if rule not in AGGREGATES}
+    assert cells == {
+        f"{folder(dataset, method, seed=7)}/{file}"
+        for dataset in ("digits", "again")
+        for method in ("random", "dc")
+        for file in ("set.safetensors", "eval/ConvNet-width4.csv")
+    }
+
+
+def test_a_comment_in_the_code(project):
+    project.edit("dclib/matching.py", "def match(", "# A comment.\n\n\ndef match(")
+    project.edit("dclib/matching.py", '"""Return the matching loss', '"""Give the matching loss')
+    assert project.planned() == set()
+
+
+def test_the_matching_itself(project):
+    project.edit("dclib/matching.py", "+ 1e-6)", "+ 1e-5)")
+    cells = {(rule, output) for rule, output in project.planned() if rule not in AGGREGATES}
+    assert cells == {
+        pair
+        for name in ("digits", "again")
+        for pair in (
+            ("condense", f"{folder(name, 'dc')}/set.safetensors"),
+            ("evaluate", f"{folder(name, 'dc')}/eval/ConvNet-width4.csv"),
+        )
+    }
+
+
+def test_the_coresets_do_not_touch_the_condensed(project):
+    project.edit("dclib/methods/coresets.py", '"selection"', '"choice"')
+    planned = project.planned()
+    assert {output for rule, output in planned if rule == "select"} == {
+        f"{folder(name, 'random')}/set.safetensors" for name in ("digits", "again")
+    }
+    assert not any(rule == "condense" for rule, _ in planned)
+
+
+def test_touching_every_file(project):
+    later = time.time() + 5
+    for path in sorted(project.root.rglob("*"), key=lambda path: hash(path.name)):
+        if ".snakemake" not in path.parts:
+            os.utime(path, (later, later))
+            later += 0.01
+    assert project.planned() == set()
+
+
+def test_a_fresh_clone_beside_existing_results(project, tmp_path):
+    fresh = clone(tmp_path / "fresh")
+    shutil.copytree(project.root / "results", fresh.root / "results")  # keeps modification times
+    assert fresh.planned() == set()
+    shutil.rmtree(fresh.root / ".snakemake")
+    shutil.copytree(project.root / ".snakemake", fresh.root / ".snakemake")
+    assert fresh.planned() == set()
+
+
+def test_what_never_changes_a_result(project):
+    project.configure(
+        execution={"checkpoint_seconds": 9, "threads": 2, "device": "cpu"},
+        resources={"condense": {"mem_mb": 100, "runtime": 1}},
+        data_dir="/nowhere",
+    )
+    assert project.planned() == set()
+
+
+def test_a_deleted_evaluation(project):
+    place = folder("digits", "random")
+    (project.root / "results" / place / "eval/ConvNet-width4.csv").unlink()
+    planned = project.planned()
+    assert {pair for pair in planned if pair[0] == "evaluate"} == {
+        ("evaluate", f"{place}/eval/ConvNet-width4.csv")
+    }
+    assert {rule for rule, _ in planned} == {"evaluate", "evaluations", "table1"}
+    project.snakemake("--cores", "1")
+    assert project.planned() == set()
+
+
+def test_a_changed_published_figure(project):
+    project.edit("resources/published.csv", "91.94", "91.95")
+    assert {rule for rule, _ in project.planned()} == {"table1"}
+
+
+CELLS = {"prepare", "select", "condense", "evaluate"}
+
+
+@pytest.mark.parametrize(
+    ("target", "rules"),
+    [
+        ("table1", {"evaluations", "table1"} | CELLS),
+        ("figures", {"figure1_condensed_sets", "figure2_accuracy"} | CELLS - {"select"}),
+        (f"results/{folder('digits', 'random', seed=9, ipc=3)}/set.png", {"prepare", "select"}),
+        (f"results/{folder('digits', 'dc')}/eval/MLP.csv", CELLS - {"select"}),
+        ("results/tables/table1.tex", {"evaluations", "table1"} | CELLS),
+    ],
+)
+def test_targets(tmp_path, target, rules):
+    assert {rule for rule, _ in clone(tmp_path).planned(target)} == rules
+
+
+def test_a_killed_condensation_goes_on_where_it_was(finished, tmp_path):
+    """kill -9 of the job under Snakemake, then one more call."""
+    project = clone(tmp_path / "killed")
+    dc = {**CONFIG["condensation"]["dc"], "iterations": 60}
+    project.configure(condensation={"dc": dc})
+    target = f"results/{folder('digits', 'dc')}/set.safetensors"
+    checkpoint = project.root / Path(target).with_name("checkpoint.safetensors")
+    command = [
+        sys.executable, "-m", "snakemake", "--configfile", "small.yaml", "--cores", "1", target,
+    ]  # fmt: skip
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=project.root, stdout=log, stderr=log)
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() or _iteration(checkpoint) < 5:
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (job,) = _jobs(project.root)
+    os.kill(job, signal.SIGKILL)
+    assert process.wait(120) != 0
+    assert checkpoint.exists()
+    assert not (project.root / target).exists()
+    project.snakemake("--cores", "1", target)
+    assert not checkpoint.exists()
+    record = json.loads((project.root / target).with_name("run.json").read_text())
+    assert record["resumed_from"][0] >= 5
+    whole = clone(tmp_path / "whole")
+    whole.configure(condensation={"dc": dc})
+    whole.snakemake("--cores", "1", target)
+    assert (whole.root / target).read_bytes() == (project.root / target).read_bytes()
+
+
+def _iteration(checkpoint):
+    return files.read_metadata(checkpoint)["progress"]["iteration"]
+
+
+def _jobs(root):
+    """The processes that run a script of the project."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_text().split("\0")
+            place = (process / "cwd").readlink()
+        except OSError:
+            continue
+        if place == root and any("condense.py" in part for part in command[1:2]):
+            found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": [1]}, "config key 'seed' is unknown (did you mean 'seeds'?)"),
+        ({"images_per_class": [0]}, "config key 'images_per_class[0]': 0 is not allowed"),
+        ({"datasets": ["MNITS"]}, "did you mean 'MNIST'?"),
+    ],
+)
+def test_a_wrong_config_is_said_in_one_line(tmp_path, change, message):
+    project = clone(tmp_path)
+    project.configure(**change)
+    done = project.snakemake("--cores", "1", check=False)
+    assert done.returncode != 0
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if message in line]
+    assert len(lines) == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (project.root / "results").exists()
+
+
+def test_a_class_that_is_too_small_is_said_in_the_log(tmp_path):
+    project = clone(tmp_path)
+    target = f"results/{folder('digits', 'random', ipc=5000)}/set.safetensors"
+    done = project.snakemake("--cores", "1", target, check=False)
+    assert done.returncode != 0
+    log = (project.root / target).with_name("set.log").read_text()
+    assert "5000 images per class, but class '" in log
+    assert "Traceback" not in log
+
+
+def test_the_papers_grid_is_planned_within_seconds(tmp_path):
+    clone(tmp_path)
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "all"],
+        cwd=tmp_path, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert time.monotonic() - started < 60  # a guard against blow-ups; about 2 s in fact
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
+    assert (counts["condense"], counts["select"], counts["evaluate"]) == ("60", "60", "124")
+
+
+def test_the_command_lines_of_the_readme_can_be_parsed(tmp_path):
+    clone(tmp_path)
+    readme = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^snakemake .*$", readme, re.MULTILINE)
+    assert len(commands) >= 4
+    for command in commands:
+        if "--profile" in command:
+            continue
+        words = command.split("#")[0].split()
+        done = subprocess.run(
+            [sys.executable, "-m", *words, "--dry-run"],
+            cwd=tmp_path, text=True, capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
