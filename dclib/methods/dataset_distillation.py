@@ -9,16 +9,17 @@ all steps, in memory that grows by no more than one copy of the weights a step.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dclib import networks
 from dclib.datasets import ImageDataset
 from dclib.errors import InputError
+from dclib.protocol import Images, by_step, descend, initialise
 from dclib.seeding import Streams, global_seed
 from dclib.synthetic import SyntheticSet, class_labels
 
@@ -27,8 +28,6 @@ ADAM_EPSILON = 1e-8
 
 # Real images that go through the network at once: their activations are most of a CPU's memory.
 MICRO_BATCH = {"cpu": 64}
-
-Images = Float[Tensor, "steps batch channels height width"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,40 +176,6 @@ class DatasetDistillation:
         learnt.addcdiv_(mean, scale, value=-lr / (1 - settings.beta1**count))
 
 
-def initialise(network: nn.Module) -> None:
-    """Draw Xavier-normal weights, of gain 1, and make biases zero; fresh norms stay as they are."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_normal_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
-def by_step(
-    tensor: Shaped[Tensor, "n *rest"], num_classes: int
-) -> Shaped[Tensor, "ipc classes *rest"]:
-    """Return the images or labels of a set, which go class by class, step by step."""
-    return tensor.view(num_classes, -1, *tensor.shape[1:]).transpose(0, 1).contiguous()
-
-
-def train_protocol(
-    network: nn.Module,
-    images: Images,
-    labels: Int64[Tensor, " batch"],
-    learning_rates: Float[Tensor, " unrolled"],
-) -> None:
-    """Train a network, in place, as the images were learnt for: by plain gradient descent.
-
-    Args:
-        network: fresh from `initialise`; maps images to logits.
-        images: what each step takes, see `by_step`.
-        labels: of the images of every step.
-        learning_rates: one for every step of every epoch, epoch after epoch.
-    """
-    for _ in _descend(network, images, labels, learning_rates):
-        pass
-
-
 def unrolled_gradient(
     network: nn.Module,
     images: Images,
@@ -221,7 +186,7 @@ def unrolled_gradient(
 ) -> tuple[Float[Tensor, ""], Images, Float[Tensor, " unrolled"]]:
     """Return the objective, and its gradients with respect to `images` and `learning_rates`.
 
-    The objective is the mean cross-entropy of the real images after `train_protocol` (Wang et al.
+    The objective is the mean cross-entropy of the real images after `protocol.train` (Wang et al.
     2018, Algorithm 1). No graph outlives a step: the weights before every step are kept, and on the
     way back its gradient is computed anew. Where a is the objective's gradient with respect to the
     weights after a step w - r g(w, x), the step adds -r d<a, g>/dx to the gradient of its images
@@ -230,7 +195,7 @@ def unrolled_gradient(
     parameters: list[Tensor] = list(network.parameters())
     weights = [
         [parameter.detach().clone() for parameter in parameters]
-        for _ in _descend(network, images, labels, learning_rates)
+        for _ in descend(network, images, labels, learning_rates)
     ]
     loss, adjoint = _objective(network, real_images, real_labels)
     image_gradient, rate_gradient = torch.zeros_like(images), torch.empty_like(learning_rates)
@@ -264,20 +229,6 @@ def crop_and_flip(
     index = torch.arange(n)[:, None, None, None], torch.arange(channels)[:, None, None]
     where = (*index, rows[:, None, :, None], columns[:, None, None, :])
     return padded[tuple(axis.to(images.device) for axis in where)]
-
-
-def _descend(
-    network: nn.Module, images: Tensor, labels: Tensor, learning_rates: Tensor
-) -> Iterator[None]:
-    """Do the steps of `train_protocol`, and stop before each of them."""
-    network.train()
-    parameters: list[Tensor] = list(network.parameters())
-    for i, rate in enumerate(learning_rates.tolist()):
-        yield
-        loss = functional.cross_entropy(network(images[i % len(images)]), labels)
-        gradients = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            torch._foreach_add_(parameters, gradients, alpha=-rate)
 
 
 def _objective(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reference import dataset_distillation as reference
 
-from dclib import networks, runner
+from dclib import networks, protocol, runner
 from dclib.methods import dataset_distillation as dd
 from dclib.methods.dataset_distillation import DatasetDistillation, Settings
 from dclib.seeding import Streams, global_seed
@@ -21,7 +21,7 @@ def problem(name, channels, size, steps, epochs, classes=3):
     """A network, and images, labels, learning rates and real images for it."""
     torch.manual_seed(1)
     network = networks.build(name, channels, (size, size), classes)
-    dd.initialise(network)
+    protocol.initialise(network)
     images = torch.randn(steps, classes, channels, size, size, dtype=DOUBLE)
     rates = 0.02 + 0.05 * torch.rand(steps * epochs, dtype=DOUBLE)
     real = torch.randn(20, channels, size, size, dtype=DOUBLE)
@@ -85,7 +85,7 @@ def test_gradients_agree_with_finite_differences(of):
 def test_the_protocol_is_the_unrolled_training(name):
     network, images, labels, rates, *real = problem(name, 3, 32, 3, 3)
     trained = copy.deepcopy(network)
-    dd.train_protocol(trained, images, labels, rates)
+    protocol.train(trained, images, labels, rates)
     expected = reference.unroll(network, images, labels, rates)
     for parameter_name, parameter in trained.named_parameters():
         torch.testing.assert_close(parameter, expected[parameter_name], rtol=0, atol=1e-12)
@@ -143,15 +143,18 @@ def test_adam_and_its_schedule_are_pytorchs(small):
 
 def test_step_s_takes_image_s_of_every_class():
     images = torch.arange(12.0).view(6, 1, 1, 2)  # 3 classes of 2 images
-    assert dd.by_step(images, 3)[1].flatten().tolist() == [2, 3, 6, 7, 10, 11]
-    assert dd.by_step(torch.arange(3).repeat_interleave(2), 3).tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert protocol.by_step(images, 3)[1].flatten().tolist() == [2, 3, 6, 7, 10, 11]
+    assert protocol.by_step(torch.arange(3).repeat_interleave(2), 3).tolist() == [
+        [0, 1, 2],
+        [0, 1, 2],
+    ]
 
 
 @pytest.mark.parametrize("name", ["LeNet", "ConvNet-layernorm", "ResNet18"])
 def test_initialisation_is_xavier_normal(name):
     torch.manual_seed(0)
     network = networks.build(name, 3, (32, 32), 10)
-    dd.initialise(network)
+    protocol.initialise(network)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             receptive = module.weight[0, 0].numel()
@@ -228,9 +231,9 @@ def accuracy(data, made, seed):
     """Test accuracy of a fresh network after the protocol, in percent."""
     with global_seed(seed, CPU):
         network = networks.build("MLP", data.channels, data.image_size, data.num_classes)
-        dd.initialise(network)
-    steps = dd.by_step(made.images, data.num_classes)
-    dd.train_protocol(network, steps, torch.arange(data.num_classes), made.learning_rates)
+        protocol.initialise(network)
+    steps = protocol.by_step(made.images, data.num_classes)
+    protocol.train(network, steps, torch.arange(data.num_classes), made.learning_rates)
     with torch.no_grad():
         predicted = network(data.normalise(data.test_images)).argmax(1)
     return 100 * float((predicted == data.test_labels).double().mean())
