@@ -294,7 +294,12 @@ def _explain(error: jsonschema.ValidationError) -> str:
     schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
     if error.validator == "additionalProperties":
         allowed = list(schema["properties"])
-        odd = next(key for key in error.instance if key not in allowed)
+        patterns = list(schema.get("patternProperties", {}))
+        odd = next(
+            key
+            for key in error.instance
+            if key not in allowed and not any(re.search(pattern, key) for pattern in patterns)
+        )
         full = f"{path}.{odd}" if path else odd
         return (
             f"config key '{full}' is unknown{did_you_mean(odd, allowed)}; allowed here: "

@@ -79,7 +79,7 @@ def test_variants_of_methods_have_settings_of_their_own():
     [
         ({"methods": ["dd"], "networks": ["VGG11BN"]}, "takes no network with BatchNorm"),
         ({"methods": ["dd"], "networks": ["ConvNet-batchnorm"]}, "takes no network with BatchNorm"),
-        ({"images_per_class": [1, 5001]}, "the smallest class of 'CIFAR10' has 5000"),
+        ({"images_per_class": [1, 5001]}, "the smallest class of 'SVHN' has 4659"),
         ({"methods": ["dc-msee"]}, "did you mean 'dc-mse'?"),
         ({"methods": ["herdin"]}, "did you mean 'herding'?"),
         (
@@ -155,7 +155,7 @@ def test_overrides_are_applied_in_order():
         "per_network": {"MLP": {"lr_img": 0.4}},
         "per_ipc": {"50": {"iterations": 7}},
     }
-    made = grid(condensation={"dc": section})
+    made = grid(condensation={"dc": section, "dd": {}})
 
     def resolved(dataset, network, ipc):
         return made.condensation(Cell(dataset, "dc", network, ipc, 0))
