@@ -155,7 +155,7 @@ def test_overrides_are_applied_in_order():
         "per_network": {"MLP": {"lr_img": 0.4}},
         "per_ipc": {"50": {"iterations": 7}},
     }
-    made = grid(condensation={"dc": section, "dd": {}})
+    made = grid(condensation={"dc": section, "dd": {}}, ablations=None)
 
     def resolved(dataset, network, ipc):
         return made.condensation(Cell(dataset, "dc", network, ipc, 0))
