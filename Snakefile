@@ -3,7 +3,8 @@
 #   snakemake --cores 1 --resources gpu=1                  everything in config.yaml
 #   snakemake --configfile config/demo.yaml --cores 2      minutes on a laptop
 #
-# Targets: all (default), table1, figures, or the path of any file under results/.
+# Targets: all (default), table1, table2, cross_architecture, ablations, figures, or the path of any
+# file under results/.
 
 from snakemake.utils import min_version
 
@@ -24,12 +25,10 @@ rule all:
     input:
         # Every file of every cell, so that one that is missing is made again.
         cell_files(),
-        rules.table1.output,
-        rules.figure1_condensed_sets.output,
-        rules.figure2_accuracy.output,
+        table_targets(),
+        figure_targets(),
 
 
 rule figures:
     input:
-        rules.figure1_condensed_sets.output,
-        rules.figure2_accuracy.output,
+        figure_targets(),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import devices, files, networks, provenance, runner
+from dclib import devices, files, networks, protocol, provenance, runner
 from dclib.augmentation import augment
 from dclib.datasets import ImageDataset
 from dclib.errors import InputError
@@ -33,6 +33,8 @@ class Settings:
             the momentum starts anew.
         augmentation: kinds of `dclib.augmentation`, one of which is drawn for every image.
         curve_points: at how many epochs, evenly spaced up to the last, a network is tested.
+        protocol: `own`: a set that was learnt for steps and learning rates of its own (dd) is
+            trained on with these and no other setting; `ordinary`: every set is trained on alike.
     """
 
     models: int = 20
@@ -43,6 +45,7 @@ class Settings:
     batch: int = 256
     augmentation: tuple[str, ...] = ()
     curve_points: int = 20
+    protocol: str = "own"
 
     def test_epochs(self) -> list[int]:
         """Return the epochs after which a network is tested, at most `curve_points` of them."""
@@ -91,13 +94,23 @@ class Evaluation:
                 f"the set has images of {tuple(training.images.shape[1:])}, data set '{data.name}' "
                 f"of {tuple(data.train_images.shape[1:])} (channels, height, width)"
             )
-        trained_on = () if training is None else (training.images, training.labels)
+        trained_on = [] if training is None else [training.images, training.labels]
+        if training is not None and training.learning_rates is not None:
+            trained_on.append(training.learning_rates)
         self.fingerprint = [data.fingerprint, files.fingerprint(*trained_on)]
         self.data = data.to(device)
         if training is None:
             self.images, self.labels = self.data.train_images, self.data.train_labels
         else:
             self.images, self.labels = training.images.to(device), training.labels.to(device)
+        self.rates = None
+        if training is not None and settings.protocol == "own":
+            self.rates = training.learning_rates
+        if self.rates is not None:
+            steps = len(self.labels) // data.num_classes
+            self.settings = dataclasses.replace(
+                settings, epochs=len(self.rates) // steps, curve_points=1
+            )
 
     def start(self, random: Streams) -> State:
         """Return the state before the first network."""
@@ -117,11 +130,19 @@ class Evaluation:
         seed = state.random.seed("models")
         streams = Streams(seed)
         with global_seed(streams.seed("network"), self.device):
-            network = networks.build(
-                self.network, data.channels, data.image_size, data.num_classes
-            ).to(self.device)
+            network = networks.build(self.network, data.channels, data.image_size, data.num_classes)
+            if self.rates is not None:
+                protocol.initialise(network)
+        network = network.to(self.device)
         curve: list[float] = []
-        self._train(network, streams, lambda: curve.append(self._test(network)))
+        if self.rates is None:
+            self._train(network, streams, lambda: curve.append(self._test(network)))
+        else:
+            images, labels = (
+                protocol.by_step(tensor, data.num_classes) for tensor in (self.images, self.labels)
+            )
+            protocol.train(network, images, labels[0], self.rates)
+            curve.append(self._test(network))
         accuracy, loss = self._measure(network, self.images, self.labels)
         state.seeds[model] = seed
         state.curve[model] = torch.tensor(curve, dtype=torch.float64)

@@ -95,6 +95,42 @@ def accuracy_curves(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+def cross_architecture(table: pd.DataFrame) -> Figure:
+    """Return a heat map for each data set, ipc and method of a cross-architecture table.
+
+    Args:
+        table: from `tables.cross_architecture`.
+    """
+    groups = list(table.groupby(["dataset", "ipc", "method"], sort=False))
+    tested = list(dict.fromkeys(table["eval_network"]))
+    condensed = list(dict.fromkeys(table["network"]))
+    figure, panels = _panels(
+        len(groups), width=2.2 + 0.75 * len(tested), height=1.6 + 0.55 * len(condensed)
+    )
+    for panel, ((dataset, ipc, method), rows) in zip(panels, groups, strict=True):
+        means = rows.pivot(index="network", columns="eval_network", values="mean")
+        means = means.reindex(index=condensed, columns=tested)
+        image = panel.imshow(means, cmap="viridis", aspect="auto")
+        middle = (means.min().min() + means.max().max()) / 2
+        for row, name in enumerate(condensed):
+            for column, other in enumerate(tested):
+                mean = means.loc[name, other]
+                if not pd.isna(mean):
+                    colour = "white" if mean < middle else "black"
+                    panel.text(
+                        column, row, f"{mean:.1f}", ha="center", va="center", color=colour, size=8
+                    )
+        panel.set_xticks(range(len(tested)))
+        panel.set_xticklabels(tested, rotation=35, ha="right", fontsize=8)
+        panel.set_yticks(range(len(condensed)))
+        panel.set_yticklabels(condensed, fontsize=8)
+        panel.set_xlabel("trained and tested", fontsize=9)
+        panel.set_ylabel("condensed with", fontsize=9)
+        panel.set_title(f"{dataset}, {method}, {ipc} per class", fontsize=10)
+        figure.colorbar(image, ax=panel).set_label("test accuracy (%)", fontsize=8)
+    return figure
+
+
 def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` panels, at most two in a row, each of a size in inches."""
     columns = min(2, count)

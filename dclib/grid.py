@@ -5,6 +5,7 @@ nothing to ask it.
 """
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,22 @@ import jsonschema
 
 from dclib.errors import InputError, did_you_mean
 
-# Methods and the modules of dclib.methods that make their sets.
-SELECTIONS = {"random": "coresets"}
-ITERATIVE = {"dc": "gradient_matching"}
+# Methods that choose real images; all but `random` look at a network that was trained on them all.
+SELECTIONS = ("random", "herding", "kcenter", "forgetting")
+# Methods that learn a set, and the modules of dclib.methods that do it.
+ITERATIVE = {"dc": "gradient_matching", "dd": "dataset_distillation"}
 WHOLE = "whole"
+# Methods whose set does not depend on the seed: only the first seed has a cell.
+SEEDLESS = ("herding", "kcenter", "forgetting", WHOLE)
 
+# Training images of the smallest class of the public data sets.
+_SMALLEST_CLASS = {
+    "MNIST": 5421,
+    "FashionMNIST": 6000,
+    "SVHN": 4659,
+    "CIFAR10": 5000,
+    "digits": 140,
+}
 # What 'the same network' means in evaluation: a set is too small to estimate BatchNorm's
 # statistics, so that a VGG or ResNet with BatchNorm is replaced by its instance-norm twin.
 _TWINS = {"VGG11BN": "VGG11", "ResNet18BN": "ResNet18", "ResNet18BN_AP": "ResNet18"}
@@ -45,6 +57,14 @@ class Cell(NamedTuple):
         return f"{self.dataset}/{self.method}/{self.network}/ipc-{self.ipc}/seed-{self.seed}"
 
 
+Evaluation = tuple[Cell, str]  # a cell and the network that its set is evaluated on
+
+
+def base(method: str) -> str:
+    """Return the method that a variant, as `dc-mse`, is a variant of, or the method itself."""
+    return method.split("-")[0]
+
+
 @dataclasses.dataclass(frozen=True)
 class Grid:
     """A valid configuration.
@@ -64,17 +84,27 @@ class Grid:
         config = _with_text_keys(self.config)
         _validate(config, schema)
         object.__setattr__(self, "config", config)
-        names = [options["name"] for options in self._datasets()]
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"config key 'datasets': two data sets are called '{name}'")
-        _check_override_names("condensation", self.config["condensation"], self)
-        _check_override_names("evaluation", self.config["evaluation"], self)
+        known: dict[str, Any] = {}
+        for path, section in self._sections().items():
+            names = [_options(entry)["name"] for entry in section["datasets"]]
+            for entry in section["datasets"]:
+                options = _options(entry)
+                if known.setdefault(options["name"], options) != options or (
+                    names.count(options["name"]) > 1
+                ):
+                    raise InputError(
+                        f"config key '{path}': two data sets are called '{options['name']}'"
+                    )
+        for key in ("condensation", "reference_network", "evaluation"):
+            _check_override_names(key, self.config[key], list(known))
+        for path, section in self._sections().items():
+            for cell, _ in self._evaluations(section):
+                self.check(cell, path)
 
     @property
     def datasets(self) -> list[str]:
-        """The names of the data sets."""
-        return [options["name"] for options in self._datasets()]
+        """The names of the data sets of the main grid."""
+        return [_options(entry)["name"] for entry in self.config["datasets"]]
 
     def dataset(self, name: str) -> dict[str, Any]:
         """Return the arguments of `dclib.datasets.read` for the data set `name`.
@@ -82,7 +112,11 @@ class Grid:
         Raises:
             InputError: the configuration does not know it.
         """
-        known = {options["name"]: options for options in self._datasets()}
+        known = {
+            options["name"]: options
+            for section in self._sections().values()
+            for options in map(_options, section["datasets"])
+        }
         if name not in known:
             raise InputError(
                 f"data set '{name}' is not in the config; there are {', '.join(known)}"
@@ -90,35 +124,68 @@ class Grid:
             )
         return {"source": name, **known[name]}
 
+    def check(self, cell: Cell, path: str = "target") -> None:
+        """Refuse a cell that has no meaning, whatever its data look like.
+
+        Args:
+            path: where it was asked for.
+
+        Raises:
+            InputError: saying what is wrong.
+        """
+        method = base(cell.method)
+        if (method == WHOLE) != (cell.ipc == "all"):
+            raise InputError(
+                f"{path}: method '{cell.method}' with ipc '{cell.ipc}': `whole` has ipc all, every "
+                "other method a number of images per class"
+            )
+        if "-" in cell.method and cell.method not in self.config["condensation"]:
+            variants = [name for name in self.config["condensation"] if "-" in name]
+            raise InputError(
+                f"{path}: method '{cell.method}' has no settings in 'condensation'; variants "
+                f"there: {', '.join(variants) or 'none'}{did_you_mean(cell.method, variants)}"
+            )
+        if method == "dd" and ("BN" in cell.network or "batchnorm" in cell.network):
+            raise InputError(
+                f"{path}: method '{cell.method}' with network '{cell.network}': dataset "
+                "distillation takes no network with BatchNorm"
+            )
+        smallest = _SMALLEST_CLASS.get(self.dataset(cell.dataset)["source"])
+        if smallest and cell.ipc != "all" and int(cell.ipc) > smallest:
+            raise InputError(
+                f"{path}: {cell.ipc} images per class, but the smallest class of "
+                f"'{cell.dataset}' has {smallest}"
+            )
+
     def cells(self) -> list[Cell]:
         """Return the cells of the main grid, in the order of the configuration."""
-        config = self.config
-        cells = []
-        for dataset in self.datasets:
-            for method in config["methods"]:
-                for network in config["networks"]:
-                    if method == WHOLE:
-                        cells.append(Cell(dataset, method, network, "all", config["seeds"][0]))
-                    else:
-                        cells += [
-                            Cell(dataset, method, network, str(ipc), seed)
-                            for ipc in config["images_per_class"]
-                            for seed in config["seeds"]
-                        ]
-        return cells
+        return list(dict.fromkeys(cell for cell, _ in self.evaluations()))
 
-    def evaluations(self) -> list[tuple[Cell, str]]:
+    def evaluations(self) -> list[Evaluation]:
         """Return every cell of the main grid with every network that it is evaluated on."""
-        pairs = []
-        for cell in self.cells():
-            own = _TWINS.get(cell.network, cell.network)
-            for name in self.config["evaluation"]["networks"]:
-                pairs.append((cell, own if name == "same" else name))
-        return list(dict.fromkeys(pairs))
+        return self._evaluations(self.config)
+
+    def table2(self) -> list[Evaluation]:
+        """Return the evaluations of Table 2."""
+        return [e for section in self.config["table2"] or [] for e in self._evaluations(section)]
+
+    def cross_architecture(self) -> list[Evaluation]:
+        """Return the evaluations of the cross-architecture table."""
+        section = self.config["cross_architecture"]
+        return self._evaluations(section) if section else []
+
+    def ablations(self) -> dict[str, list[Evaluation]]:
+        """Return the evaluations of every ablation by its name."""
+        sections = self.config["ablations"] or {}
+        return {name: self._evaluations(section) for name, section in sections.items() if section}
 
     def condensation(self, cell: Cell) -> dict[str, Any]:
         """Return the settings with which an iterative method makes the set of `cell`."""
-        return _resolve(self.config["condensation"][cell.method], cell._asdict())
+        section, point = self.config["condensation"], cell._asdict()
+        settings = _resolve(section[base(cell.method)], point)
+        if cell.method != base(cell.method):
+            settings.update(_resolve(section[cell.method], point))
+        return settings
 
     def evaluation(self, cell: Cell, network: str) -> dict[str, Any]:
         """Return the settings with which `network` is trained on the set of `cell`."""
@@ -126,53 +193,84 @@ class Grid:
         del settings["networks"]
         return settings
 
-    def expected_models(self) -> dict[str, int]:
-        """Return how many networks the grid trains, by dataset/method/network/ipc/eval_network."""
+    def reference_network(self, dataset: str, network: str) -> dict[str, Any]:
+        """Return the settings with which the network of herding, kcenter, forgetting is trained."""
+        point = {"dataset": dataset, "network": network, "method": "", "ipc": ""}
+        return _resolve(self.config["reference_network"], point)
+
+    def expected_models(self, evaluations: Sequence[Evaluation]) -> dict[str, int]:
+        """Return how many networks are trained, by dataset/method/network/ipc/eval_network."""
         counts: dict[str, int] = {}
-        for cell, network in self.evaluations():
+        for cell, network in evaluations:
             key = "/".join((cell.dataset, cell.method, cell.network, cell.ipc, network))
             counts[key] = counts.get(key, 0) + self.evaluation(cell, network)["models"]
         return counts
 
-    def _datasets(self) -> list[dict[str, Any]]:
-        return [
-            {"name": entry} if isinstance(entry, str) else dict(entry)
-            for entry in self.config["datasets"]
-        ]
+    def _sections(self) -> dict[str, Mapping[str, Any]]:
+        """Every part of the configuration that describes cells, by its key."""
+        config = self.config
+        sections = {"datasets": config}
+        for i, section in enumerate(config["table2"] or []):
+            sections[f"table2[{i}]"] = section
+        if config["cross_architecture"]:
+            sections["cross_architecture"] = config["cross_architecture"]
+        for name, section in (config["ablations"] or {}).items():
+            if section:
+                sections[f"ablations.{name}"] = section
+        return sections
+
+    def _evaluations(self, section: Mapping[str, Any]) -> list[Evaluation]:
+        seeds = section.get("seeds") or self.config["seeds"]
+        networks = section.get("evaluation_networks") or (
+            self.config["evaluation"]["networks"] if section is self.config else ["same"]
+        )
+        pairs = []
+        for entry, method, network in itertools.product(
+            section["datasets"], section["methods"], section["networks"]
+        ):
+            ipcs = ["all"] if method == WHOLE else section["images_per_class"]
+            for ipc, seed in itertools.product(ipcs, seeds[:1] if method in SEEDLESS else seeds):
+                cell = Cell(_options(entry)["name"], method, network, str(ipc), seed)
+                own = _TWINS.get(network, network)
+                pairs += [(cell, own if name == "same" else name) for name in networks]
+        return list(dict.fromkeys(pairs))
+
+
+def _options(entry: str | Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": entry} if isinstance(entry, str) else dict(entry)
 
 
 def _resolve(section: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a section at one point of the grid, overrides applied."""
     settings = {key: value for key, value in section.items() if key not in _OVERRIDES}
     for key, axis in _OVERRIDES.items():
-        override = section.get(key, {}).get(str(point[axis]))
-        if override is not None:
-            settings.update(_resolve(override, point))
+        overrides, value = section.get(key, {}), str(point[axis])
+        # What is said of a method holds for its variants too, and what is said of one wins.
+        for name in dict.fromkeys([base(value), value] if axis == "method" else [value]):
+            if name in overrides:
+                settings.update(_resolve(overrides[name], point))
     return settings
 
 
-def _check_override_names(path: str, section: Mapping[str, Any], grid: Grid) -> None:
+def _check_override_names(path: str, section: Mapping[str, Any], datasets: Sequence[str]) -> None:
     """Refuse an override for something that cannot exist: it would never be applied."""
     for key, value in section.items():
         if not isinstance(value, Mapping):
             continue
         for name in value if key in _OVERRIDES else ():
-            if key == "per_method":
-                allowed: Sequence[str] = [*SELECTIONS, *ITERATIVE, WHOLE]
-            elif key == "per_dataset":
-                allowed = sorted(
-                    {"MNIST", "FashionMNIST", "SVHN", "CIFAR10", "digits", *grid.datasets}
-                )
+            allowed: Sequence[str] = []
+            if key == "per_method" and base(name) not in (*SELECTIONS, *ITERATIVE, WHOLE):
+                allowed = [*SELECTIONS, *ITERATIVE, WHOLE]
+            elif key == "per_dataset" and name not in datasets:
+                allowed = sorted({*_SMALLEST_CLASS, *datasets})
             elif key == "per_ipc" and not re.fullmatch("[1-9][0-9]*|all", name):
                 allowed = ["a number of images per class", "all"]
-            else:
-                continue
-            if name not in allowed:
+            if allowed and name not in allowed:
                 raise InputError(
                     f"config key '{path}.{key}.{name}': nothing is called '{name}'; allowed: "
                     f"{', '.join(allowed)}{did_you_mean(name, allowed)}"
                 )
-        _check_override_names(f"{path}.{key}", value, grid)
+        _check_override_names(f"{path}.{key}", value, datasets)
 
 
 def _with_text_keys(value: Any) -> Any:
@@ -196,7 +294,12 @@ def _explain(error: jsonschema.ValidationError) -> str:
     schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
     if error.validator == "additionalProperties":
         allowed = list(schema["properties"])
-        odd = next(key for key in error.instance if key not in allowed)
+        patterns = list(schema.get("patternProperties", {}))
+        odd = next(
+            key
+            for key in error.instance
+            if key not in allowed and not any(re.search(pattern, key) for pattern in patterns)
+        )
         full = f"{path}.{odd}" if path else odd
         return (
             f"config key '{full}' is unknown{did_you_mean(odd, allowed)}; allowed here: "

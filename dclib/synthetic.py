@@ -24,11 +24,14 @@ class SyntheticSet:
         labels: class indices.
         metadata: at least `mean`, `std` and `class_names`; files that the pipeline writes also name
             dataset, method, network, ipc, seed, settings and versions.
+        learning_rates: of the steps in which a network shall learn the images, if they are part of
+            the set (`dclib.methods.dataset_distillation`).
     """
 
     images: Float[Tensor, "n channels height width"]
     labels: Int64[Tensor, " n"]
     metadata: Mapping[str, Any]
+    learning_rates: Float[Tensor, " steps"] | None = None
 
     def with_metadata(self, **metadata: Any) -> "SyntheticSet":
         """Return the same set with `metadata` added."""
@@ -44,6 +47,8 @@ class SyntheticSet:
     def save(self, path: str | Path) -> None:
         """Write the set as float32 safetensors, with its metadata as JSON in the header."""
         tensors = {"images": self.images.float(), "labels": self.labels}
+        if self.learning_rates is not None:
+            tensors["learning_rates"] = self.learning_rates.float()
         files.write_tensors(path, tensors, self.metadata)
 
     def save_png(self, path: str | Path) -> None:
@@ -68,7 +73,8 @@ class SyntheticSet:
         )
         if missing:
             raise InputError(f"{path}: not a set of images, it has no {sorted(missing)[0]}")
-        return cls(tensors["images"], tensors["labels"], metadata)
+        rates = tensors.get("learning_rates")
+        return cls(tensors["images"], tensors["labels"], metadata, rates)
 
 
 def class_labels(num_classes: int, ipc: int) -> Int64[Tensor, " n"]:

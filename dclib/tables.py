@@ -11,11 +11,15 @@ from dclib.errors import InputError
 KEY = ["dataset", "method", "network", "ipc", "eval_network"]
 SOURCES = ("paper", "report", "dc-authors", "ncfm")
 
-TABLE1_TITLE = (
+MEANING = (
     "Test accuracy in percent: mean and standard deviation over n networks trained from scratch "
-    "(seeds x models; the paper has 5 x 20 = 100). The ratio is that of the images to the training "
-    "set, in percent. Published figures are followed by the difference of this run's mean to them."
+    "(seeds x models; the paper has 5 x 20 = 100)."
 )
+COMPARED = (
+    f"{MEANING} The ratio is that of the images to the training set, in percent. Published figures "
+    "are followed by the difference of this run's mean to them."
+)
+PARTIAL = "Drawn up from part of the grid: some cells have fewer networks than it asks for."
 
 
 def collect(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -66,17 +70,17 @@ def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index()
 
 
-def table1(
+def compare(
     evaluations: pd.DataFrame,
     published: pd.DataFrame,
     data_files: Iterable[str | Path],
     expected: Mapping[str, int],
 ) -> pd.DataFrame:
-    """Return a row for each data set, ipc and method (Table 1 of the paper and of the report).
+    """Return a row for each data set, ipc and method, beside what was published (Tables 1 and 2).
 
     Args:
         evaluations: from `collect`.
-        published: from `read_published`.
+        published: rows of `read_published`.
         data_files: the prepared files of the data sets, from which the ratio is computed.
         expected: how many networks the whole grid has, by dataset/method/network/ipc/eval_network.
 
@@ -87,16 +91,14 @@ def table1(
     sizes = {}
     for metadata in map(files.read_metadata, data_files):
         sizes[metadata["dataset"]] = (metadata["train_images"], len(metadata["class_names"]))
-    table = summarise(evaluations)
-    table = table[table["dataset"].isin(sizes)].reset_index(drop=True)
-    table.insert(1, "ratio_percent", [_ratio(row, sizes) for _, row in table.iterrows()])
-    table["n_of_grid"] = [expected["/".join(row[KEY])] for _, row in table.iterrows()]
-    table = add_published(table, published[published["table"] == "1"])
+    table = _with_expected(summarise(evaluations), expected)
+    table["ratio_percent"] = [_ratio(row, sizes) for _, row in table.iterrows()]
+    table = _add_published(table, published)
     order = ["dataset", "ipc", "ratio_percent", "method", "network", "eval_network"]
     table = table[order + [column for column in table.columns if column not in order]]
     ranks = {
-        "dataset": {name: rank for rank, name in enumerate(dict.fromkeys(table["dataset"]))},
-        "method": {name: rank for rank, name in enumerate(dict.fromkeys(table["method"]))},
+        column: {name: rank for rank, name in enumerate(dict.fromkeys(table[column]))}
+        for column in ("dataset", "method")
     }
     return table.sort_values(
         ["dataset", "ipc", "method"],
@@ -110,13 +112,40 @@ def table1(
     )
 
 
+def ablations(evaluations: pd.DataFrame, expected: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
+    """Return the rows of every ablation, in the order of the configuration.
+
+    Args:
+        evaluations: from `collect`; a cell may belong to several ablations.
+        expected: for every ablation, how many networks each of its cells has, as for `compare`.
+    """
+    summary = summarise(evaluations).set_index(KEY, drop=False)
+    parts = []
+    for name, cells in expected.items():
+        rows = summary.loc[[tuple(key.split("/")) for key in cells]].reset_index(drop=True)
+        rows = _with_expected(rows, cells)
+        rows.insert(0, "ablation", name)
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True)
+
+
+def cross_architecture(evaluations: pd.DataFrame, expected: Mapping[str, int]) -> pd.DataFrame:
+    """Return a row for every network that was condensed with and every one that was tested."""
+    return _with_expected(summarise(evaluations), expected)
+
+
+def _with_expected(summary: pd.DataFrame, expected: Mapping[str, int]) -> pd.DataFrame:
+    of_grid = [expected["/".join(row[KEY])] for _, row in summary.iterrows()]
+    return summary.assign(n_of_grid=of_grid)
+
+
 def _ratio(row: "pd.Series[str]", sizes: Mapping[str, tuple[int, int]]) -> float:
     train_images, num_classes = sizes[row["dataset"]]
     chosen = train_images if row["ipc"] == "all" else num_classes * int(row["ipc"])
     return 100 * chosen / train_images
 
 
-def add_published(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+def _add_published(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Add for every source what it published for the same cell, and how far `mean` is from it."""
     table = table.copy()
     key = ["dataset", "ipc", "method", "network"]
@@ -129,28 +158,33 @@ def add_published(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def write(table: pd.DataFrame, path: str | Path, title: str) -> None:
-    """Write a table as .csv, .md and .tex beside each other; `path` is that of the .csv."""
+def write(
+    table: pd.DataFrame, path: str | Path, title: str, shown: pd.DataFrame | None = None
+) -> None:
+    """Write a table as .csv, .md and .tex beside each other.
+
+    Args:
+        path: that of the .csv.
+        title: what the numbers are; stands under the .md and is the caption of the .tex.
+        shown: what .md and .tex show; every row of the table if None.
+    """
     path = Path(path)
     files.write_text(path, table.round(4).to_csv(index=False))
-    shown = _for_people(table)
-    note = title
-    if (table["n"] < table["n_of_grid"]).any():
-        note += " Drawn up from part of the grid: some cells have fewer networks than it asks for."
-    files.write_text(
-        path.with_suffix(".md"),
-        f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{note}\n",
-    )
+    shown = for_people(table) if shown is None else shown
+    note = f"{title} {PARTIAL}" if (table["n"] < table["n_of_grid"]).any() else title
+    text = shown.to_markdown(index=False, disable_numparse=True)
+    files.write_text(path.with_suffix(".md"), f"{text}\n\n{note}\n")
     latex = shown.to_latex(
         index=False, caption=note, label=f"tab:{path.stem}", escape=True, position="htb"
     )
     files.write_text(path.with_suffix(".tex"), latex.replace("±", r"$\pm$"))
 
 
-def _for_people(table: pd.DataFrame) -> pd.DataFrame:
+def for_people(table: pd.DataFrame) -> pd.DataFrame:
     """Round, join means with their deviations, and leave out what is empty or says nothing."""
-    shown = table[["dataset", "ipc"]].copy()
-    shown["ratio %"] = [f"{ratio:.4g}" for ratio in table["ratio_percent"]]
+    shown = table[[c for c in ("ablation", "dataset", "ipc") if c in table]].copy()
+    if "ratio_percent" in table:
+        shown["ratio %"] = [f"{ratio:.4g}" for ratio in table["ratio_percent"]]
     shown["method"] = table["method"]
     shown["network"] = [
         row["network"]
@@ -164,12 +198,26 @@ def _for_people(table: pd.DataFrame) -> pd.DataFrame:
         for n, of_grid in zip(table["n"], table["n_of_grid"], strict=True)
     ]
     for source in SOURCES:
-        if table[source].notna().any():
+        if source in table and table[source].notna().any():
             shown[source] = _plus_minus(table[source], table[f"{source}_std"])
             shown[f"- {source}"] = [
                 "" if pd.isna(d) else f"{d:+.1f}" for d in table[f"{source}_difference"]
             ]
     return shown
+
+
+def crossed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a cross-architecture table with a row for each condensing and a column for each
+    tested network."""
+    cells = table.assign(shown=_plus_minus(table["mean"], table["std"]))
+    index = ["dataset", "ipc", "method", "network"]
+    wide = cells.pivot(index=index, columns="eval_network", values="shown")
+    wide = wide.reindex(
+        index=pd.MultiIndex.from_frame(table[index].drop_duplicates()),
+        columns=list(dict.fromkeys(table["eval_network"])),
+    )
+    wide = wide.reset_index().rename(columns={"network": "condensed with"})
+    return wide.rename_axis(columns=None).fillna("")
 
 
 def _plus_minus(means: "pd.Series[float]", stds: "pd.Series[float]") -> list[str]:

@@ -1,5 +1,6 @@
 # What all rules share: the validated grid, paths, digests and resources.
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -30,12 +31,13 @@ except InputError as error:
 RESULTS = GRID.config["results_dir"].rstrip("/")
 SCRIPTS = Path(workflow.basedir, "workflow_scripts")
 ENVIRONMENT = Path(workflow.basedir, "envs/dclib.yaml")
+LEARNT = f"({'|'.join(grid.ITERATIVE)})(-[A-Za-z0-9]+)?"  # methods that learn a set, and variants
 CELL = f"{RESULTS}/{{dataset}}/{{method}}/{{network}}/ipc-{{ipc}}/seed-{{seed}}"
 
 
 wildcard_constraints:
     dataset=r"[A-Za-z0-9][A-Za-z0-9_-]*",
-    method="|".join([*grid.SELECTIONS, *grid.ITERATIVE, grid.WHOLE]),
+    method=f"({'|'.join([*grid.SELECTIONS, grid.WHOLE])})|{LEARNT}",
     network=r"[A-Za-z0-9_-]+",
     eval_network=r"[A-Za-z0-9_-]+",
     ipc=r"[1-9][0-9]*|all",
@@ -43,14 +45,19 @@ wildcard_constraints:
 
 
 def cell(wildcards):
-    """The cell that a job's wildcards name."""
-    return grid.Cell(
+    """The cell that a job's wildcards name, which has to have a meaning."""
+    named = grid.Cell(
         wildcards.dataset,
         wildcards.method,
         wildcards.network,
         wildcards.ipc,
         int(wildcards.seed),
     )
+    try:
+        GRID.check(named)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    return named
 
 
 def data_of(wildcards):
@@ -62,28 +69,79 @@ def data_of(wildcards):
     return f"{RESULTS}/{wildcards.dataset}/data.safetensors"
 
 
-def cell_files():
-    """Sets and evaluations of the main grid."""
-    sets = [
-        f"{RESULTS}/{cell.folder}/set.safetensors"
-        for cell in GRID.cells()
-        if cell.method != grid.WHOLE
-    ]
-    return sets + evaluation_files("csv") + evaluation_files("curve.csv")
-
-
-def evaluation_files(kind):
-    """The evaluations of the main grid: `csv`, a row for each network, or `curve.csv`."""
-    return [
-        f"{RESULTS}/{cell.folder}/eval/{network}.{kind}"
-        for cell, network in GRID.evaluations()
-    ]
-
-
 def set_of(wildcards):
     """The set that networks are trained on; the whole training split has none."""
     folder = f"{RESULTS}/{cell(wildcards).folder}"
     return [] if wildcards.method == grid.WHOLE else f"{folder}/set.safetensors"
+
+
+def reference_of(wildcards):
+    """The network that a selection looks at; a random one looks at none."""
+    if wildcards.method == "random":
+        return []
+    return f"{RESULTS}/{wildcards.dataset}/reference/{wildcards.network}/network.safetensors"
+
+
+def evaluation_files(evaluations, kind="csv"):
+    """The files of evaluations: `csv`, a row for each network, or `curve.csv`."""
+    return [
+        f"{RESULTS}/{cell.folder}/eval/{network}.{kind}"
+        for cell, network in evaluations
+    ]
+
+
+def cell_files():
+    """Sets and evaluations of all grids of the config."""
+    evaluations = [
+        *GRID.evaluations(),
+        *GRID.table2(),
+        *GRID.cross_architecture(),
+        *itertools.chain(*GRID.ablations().values()),
+    ]
+    sets = [
+        f"{RESULTS}/{cell.folder}/set.safetensors"
+        for cell, _ in evaluations
+        if cell.method != grid.WHOLE
+    ]
+    return [
+        *dict.fromkeys(sets),
+        *dict.fromkeys(evaluation_files(evaluations)),
+        *dict.fromkeys(evaluation_files(evaluations, "curve.csv")),
+    ]
+
+
+def data_files(evaluations):
+    """The prepared files of the data sets in evaluations."""
+    names = dict.fromkeys(cell.dataset for cell, _ in evaluations)
+    return [f"{RESULTS}/{name}/data.safetensors" for name in names]
+
+
+def figure_targets():
+    """The figures that the config has something to show for."""
+    names = ["figure2_accuracy"]
+    if shown_sets():
+        names.insert(0, "figure1_condensed_sets")
+    if GRID.cross_architecture():
+        names.append("cross_architecture")
+    return [
+        f"{RESULTS}/figures/{name}.{kind}" for name in names for kind in ("png", "pdf")
+    ]
+
+
+def table_targets():
+    """The tables that the config describes."""
+    described = {
+        "table1": GRID.evaluations(),
+        "table2": GRID.table2(),
+        "cross_architecture": GRID.cross_architecture(),
+        "ablations": GRID.ablations(),
+    }
+    return [
+        f"{RESULTS}/tables/{name}.{kind}"
+        for name, evaluations in described.items()
+        if evaluations
+        for kind in ("csv", "md", "tex")
+    ]
 
 
 def code(script, *modules):
@@ -97,9 +155,8 @@ def gpu_resource(rule, key):
     """What the config asks for; the time limit grows with every attempt."""
 
     def value(wildcards, attempt):
-        return GRID.config["resources"][rule][key] * (
-            attempt if key == "runtime" else 1
-        )
+        asked = GRID.config["resources"][rule][key]
+        return asked * attempt if key == "runtime" else asked
 
     return value
 
@@ -107,13 +164,15 @@ def gpu_resource(rule, key):
 def source_files(wildcards):
     """The file that a data set of the user's own is read from."""
     options = GRID.dataset(wildcards.dataset)
-    return options["path"] if options.get("source") == "npz" else []
+    if options["source"] != "npz" or "path" not in options:
+        return []
+    return str(Path(options["path"]).expanduser())
 
 
 def source_digest(wildcards):
     """Names and sizes of the images in a folder of the user's own."""
     options = GRID.dataset(wildcards.dataset)
-    if options.get("source") != "folder" or "path" not in options:
+    if options["source"] != "folder" or "path" not in options:
         return None
     root = Path(options["path"]).expanduser()
     return provenance.digest(
@@ -128,7 +187,11 @@ def source_digest(wildcards):
 # Figures show one line or picture for each data set and ipc: the first method that learns a set (or
 # selects one, where none learns) with the first network, evaluated on the first network.
 SHOWN_METHOD = next(
-    (method for method in GRID.config["methods"] if method in grid.ITERATIVE),
+    (
+        method
+        for method in GRID.config["methods"]
+        if grid.base(method) in grid.ITERATIVE
+    ),
     GRID.config["methods"][0],
 )
 
@@ -157,10 +220,9 @@ def shown_sets():
 def shown_curves():
     """The accuracy curves of the shown cells."""
     networks = dict(reversed(GRID.evaluations()))
-    return [
-        f"{RESULTS}/{cell.folder}/eval/{networks[cell]}.curve.csv"
-        for cell in shown_cells()
-    ]
+    return evaluation_files(
+        [(cell, networks[cell]) for cell in shown_cells()], "curve.csv"
+    )
 
 
 include: "data.smk"

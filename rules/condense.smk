@@ -14,7 +14,7 @@ rule condense:
     benchmark:
         f"{CELL}/set.benchmark.tsv"
     wildcard_constraints:
-        method="|".join(grid.ITERATIVE),
+        method=LEARNT,
     conda:
         ENVIRONMENT
     threads: GRID.config["execution"]["threads"]
@@ -26,8 +26,9 @@ rule condense:
         cell=cell,
         settings=lambda wildcards: GRID.condensation(cell(wildcards)),
         code=lambda wildcards: code(
-            "condense.py", f"dclib.methods.{grid.ITERATIVE[wildcards.method]}"
+            "condense.py",
+            f"dclib.methods.{grid.ITERATIVE[grid.base(wildcards.method)]}",
         ),
-        module=lambda wildcards: grid.ITERATIVE[wildcards.method],
+        module=lambda wildcards: grid.ITERATIVE[grid.base(wildcards.method)],
     script:
         "../workflow_scripts/condense.py"

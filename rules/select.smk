@@ -1,9 +1,35 @@
-# Sets of real images.
+# Sets of real images, and the network that some selections look at.
+
+
+rule reference_network:
+    input:
+        data=data_of,
+    output:
+        f"{RESULTS}/{{dataset}}/reference/{{network}}/network.safetensors",
+    log:
+        f"{RESULTS}/{{dataset}}/reference/{{network}}/network.log",
+    benchmark:
+        f"{RESULTS}/{{dataset}}/reference/{{network}}/network.benchmark.tsv"
+    conda:
+        ENVIRONMENT
+    threads: GRID.config["execution"]["threads"]
+    resources:
+        gpu=1,
+        mem_mb=gpu_resource("evaluate", "mem_mb"),
+        runtime=gpu_resource("evaluate", "runtime"),
+    params:
+        settings=lambda wildcards: GRID.reference_network(
+            wildcards.dataset, wildcards.network
+        ),
+        code=code("reference_network.py"),
+    script:
+        "../workflow_scripts/reference_network.py"
 
 
 rule select:
     input:
         data=data_of,
+        reference=reference_of,
     output:
         set=f"{CELL}/set.safetensors",
         png=f"{CELL}/set.png",
@@ -18,9 +44,6 @@ rule select:
         ENVIRONMENT
     params:
         cell=cell,
-        code=lambda wildcards: code(
-            "select.py", f"dclib.methods.{grid.SELECTIONS[wildcards.method]}"
-        ),
-        module=lambda wildcards: grid.SELECTIONS[wildcards.method],
+        code=code("select.py"),
     script:
         "../workflow_scripts/select.py"

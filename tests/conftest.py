@@ -16,6 +16,7 @@ with install_import_hook("dclib", "typecheck.checked"):
     import dclib.figures
     import dclib.grid
     import dclib.methods.coresets
+    import dclib.methods.dataset_distillation
     import dclib.methods.gradient_matching
     import dclib.runner
     import dclib.tables

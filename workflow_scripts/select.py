@@ -1,13 +1,11 @@
 """Rule select: choose real images."""
 
-import importlib
 import time
 from pathlib import Path
 
-import torch
-
-from dclib import runner
+from dclib import devices, runner
 from dclib.datasets import ImageDataset
+from dclib.methods import coresets, reference_network
 from dclib.seeding import Streams
 from job import job
 
@@ -16,15 +14,21 @@ snakemake = globals()["snakemake"]  # put there by Snakemake
 with job(snakemake):
     started = time.monotonic()
     cell = snakemake.params.cell
-    select = getattr(
-        importlib.import_module(f"dclib.methods.{snakemake.params.module}"), cell.method
+    device = devices.choose("cpu", snakemake.threads)
+    path = snakemake.input.get("reference")
+    chosen = coresets.select(
+        cell.method,
+        ImageDataset.load(snakemake.input.data),
+        int(cell.ipc),
+        Streams(*cell),
+        reference_network.read(path, device) if path else None,
+        device,
     )
-    chosen = select(ImageDataset.load(snakemake.input.data), int(cell.ipc), Streams(*cell))
     runner.write_set(
         Path(snakemake.output.set).parent,
         chosen,
         metadata={**cell._asdict(), "ipc": int(cell.ipc), "settings": {}},
         digest=snakemake.params.code,
-        device=torch.device("cpu"),
+        device=device,
         seconds=time.monotonic() - started,
     )

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dclib import evaluation, networks, runner
+from dclib import evaluation, networks, protocol, runner
 from dclib.errors import InputError
 from dclib.evaluation import Evaluation, Settings
 from dclib.methods import coresets
 from dclib.seeding import Streams, global_seed
+from dclib.synthetic import SyntheticSet
 
 CPU = torch.device("cpu")
 
@@ -148,3 +149,30 @@ def test_checkpoints_of_another_set_are_not_used(digits, chosen, tmp_path):
     two = Evaluation("ConvNet-width8", Settings(models=1, epochs=1), digits, other, CPU)
     assert one.fingerprint != two.fingerprint
     assert isinstance(one.start(Streams("x")), runner.Resumable)
+
+
+def test_a_distilled_set_is_trained_on_as_it_was_learnt(digits, chosen, tmp_path):
+    """Its own steps, order and rates, against a plain loop; and alike when that is asked for."""
+    rates = torch.linspace(0.05, 0.2, 6)  # two epochs of three steps
+    distilled = SyntheticSet(chosen.images, chosen.labels, chosen.metadata, rates)
+    rows, curve = make(digits, distilled, tmp_path)
+    assert rows["epochs"].tolist() == [2, 2]
+    assert curve["epoch"].tolist() == [2, 2]
+    streams = Streams(int(rows["seed"][0]))
+    with global_seed(streams.seed("network"), CPU):
+        network = networks.build("ConvNet-width8", 1, (8, 8), 10)
+        protocol.initialise(network)
+    for i, rate in enumerate(rates):
+        batch = torch.arange(10) * 3 + i % 3  # image i of every class
+        loss = functional.cross_entropy(network(chosen.images[batch]), chosen.labels[batch])
+        gradients = torch.autograd.grad(loss, list(network.parameters()))
+        with torch.no_grad():
+            for p, g in zip(network.parameters(), gradients, strict=True):
+                p.sub_(rate * g)
+    with torch.no_grad():
+        right = network(digits.normalise(digits.test_images)).argmax(1) == digits.test_labels
+    assert rows["test_accuracy"][0] == pytest.approx(100 * float(right.double().mean()), abs=0.3)
+    ordinary, _ = make(digits, distilled, tmp_path, protocol="ordinary")
+    plain, _ = make(digits, chosen, tmp_path)
+    assert ordinary["test_accuracy"].equals(plain["test_accuracy"])
+    assert not ordinary["test_accuracy"].equals(rows["test_accuracy"])

@@ -31,11 +31,84 @@ def changed(path, value):
 
 def test_the_papers_grid():
     cells = grid().cells()
-    assert len(cells) == 4 * (3 * 5 * 2 + 1) == len(set(cells))
+    # random and dc by ipc and seed, three selections by ipc, and whole.
+    assert len(cells) == 4 * (3 * 5 * 2 + 3 * 3 + 1) == len(set(cells))
     assert cells[0] == Cell("MNIST", "random", "ConvNet", "1", 0)
     assert Cell("CIFAR10", "whole", "ConvNet", "all", 0) in cells
     assert cells[0].folder == "MNIST/random/ConvNet/ipc-1/seed-0"
-    assert sum(grid().expected_models().values()) == 4 * (3 * 5 * 2 * 20 + 5)
+    made = grid()
+    models = made.expected_models(made.evaluations())
+    assert sum(models.values()) == 4 * (3 * 5 * 2 * 20 + 3 * 3 * 20 + 5)
+
+
+def test_the_papers_other_tables():
+    made = grid()
+    table2 = {(cell.dataset, cell.network, cell.method, cell.ipc) for cell, _ in made.table2()}
+    assert table2 == {
+        (dataset, network, method, ipc)
+        for dataset, network in (("MNIST", "LeNet"), ("CIFAR10", "AlexCifarNet"))
+        for method in ("dd", "dc")
+        for ipc in ("1", "10")
+    }
+    crossing = {(cell.network, network) for cell, network in made.cross_architecture()}
+    assert len(crossing) == 36
+    assert {tested for _, tested in crossing} == {
+        "MLP", "ConvNet", "LeNet", "AlexNet", "VGG11", "ResNet18",
+    }  # fmt: skip
+    assert set(made.ablations()) == {"width", "depth", "activation", "norm", "pooling", "distance"}
+    # The plain ConvNet is one cell for all of them, and for Table 1.
+    assert all(
+        any(cell == Cell("MNIST", "dc", "ConvNet", "1", 0) for cell, _ in evaluations)
+        for evaluations in made.ablations().values()
+    )
+
+
+def test_variants_of_methods_have_settings_of_their_own():
+    made = grid()
+    cell = Cell("MNIST", "dc-mse", "MLP", "1", 0)
+    plain = made.condensation(cell._replace(method="dc"))
+    assert made.condensation(cell) == {**plain, "distance": "mse"}
+    assert made.evaluation(cell, "ConvNet")["epochs"] == 1000  # what holds for dc holds for it
+    config = changed("evaluation.per_method", {"dc": {"epochs": 5}, "dc-mse": {"epochs": 6}})
+    del config["evaluation"]["per_dataset"]
+    assert Grid(config, SCHEMA).evaluation(cell, "MLP")["epochs"] == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["dd"], "networks": ["VGG11BN"]}, "takes no network with BatchNorm"),
+        ({"methods": ["dd"], "networks": ["ConvNet-batchnorm"]}, "takes no network with BatchNorm"),
+        ({"images_per_class": [1, 5001]}, "the smallest class of 'SVHN' has 4659"),
+        ({"methods": ["dc-msee"]}, "did you mean 'dc-mse'?"),
+        ({"methods": ["herdin"]}, "did you mean 'herding'?"),
+        (
+            {"table2": [{"datasets": ["MNIST"]}]},
+            "config key 'table2[0].images_per_class' is missing",
+        ),
+        ({"ablations": {"w": {"networks": []}}}, "config key 'ablations.w"),
+        ({"cross_architecture": {"dataset": ["MNIST"]}}, "config key 'cross_architecture"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(change, message):
+    with pytest.raises(InputError) as raised:
+        grid(**change)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_cells_without_meaning_are_refused():
+    made = grid()
+    for cell in (Cell("MNIST", "whole", "ConvNet", "10", 0), Cell("MNIST", "dc", "MLP", "all", 0)):
+        with pytest.raises(InputError, match="`whole` has ipc all"):
+            made.check(cell)
+    with pytest.raises(InputError, match="'MNITS' is not in the config"):
+        made.check(Cell("MNITS", "dc", "MLP", "1", 0))
+
+
+def test_null_leaves_a_table_out():
+    made = grid(table2=None, cross_architecture=None, ablations={"width": None})
+    assert (made.table2(), made.cross_architecture(), made.ablations()) == ([], [], {})
 
 
 def test_every_config_of_the_repository_is_valid():
@@ -82,7 +155,7 @@ def test_overrides_are_applied_in_order():
         "per_network": {"MLP": {"lr_img": 0.4}},
         "per_ipc": {"50": {"iterations": 7}},
     }
-    made = grid(condensation={"dc": section})
+    made = grid(condensation={"dc": section, "dd": {}}, ablations=None)
 
     def resolved(dataset, network, ipc):
         return made.condensation(Cell(dataset, "dc", network, ipc, 0))

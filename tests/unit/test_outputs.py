@@ -93,7 +93,7 @@ def test_table1(grid, tmp_path):
     published = tables.read_published(ROOT / "resources/published.csv")
     expected = {f"MNIST/dc/ConvNet/{ipc}/ConvNet": 4 for ipc in (1, 10)}
     expected |= {"MNIST/whole/ConvNet/all/ConvNet": 1, "MNIST/random/ConvNet/1/ConvNet": 1}
-    table = tables.table1(rows, published, data, expected)
+    table = tables.compare(rows, published[published["table"] == "1"], data, expected)
     assert table[["ipc", "method"]].to_numpy().tolist() == [
         ["1", "dc"], ["1", "random"], ["10", "dc"], ["all", "whole"],
     ]  # fmt: skip
@@ -117,6 +117,52 @@ def test_table1(grid, tmp_path):
     latex = (tmp_path / "t.tex").read_text()
     assert r"92.0 $\pm$ 1.9" in latex
     assert r"ratio \%" in latex
+
+
+@pytest.fixture
+def crossing(tmp_path):
+    """Two networks condensed with, three tested on; one pair is missing."""
+    paths = []
+    for i, network in enumerate(("MLP", "ConvNet")):
+        for j, tested in enumerate(("MLP", "LeNet", "ConvNet")):
+            path = tmp_path / f"MNIST/dc/{network}/ipc-1/seed-0/eval/{tested}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            accuracies = [50.0 + 10 * i + j, 52.0 + 10 * i + j]
+            pd.DataFrame({"model": [0, 1], "test_accuracy": accuracies}).to_csv(path, index=False)
+            paths.append(path)
+    return paths[:-1]
+
+
+def test_cross_architecture(crossing, tmp_path):
+    expected = {
+        f"MNIST/dc/{n}/1/{t}": 2 for n in ("MLP", "ConvNet") for t in ("MLP", "LeNet", "ConvNet")
+    }
+    table = tables.cross_architecture(tables.collect(crossing), expected)
+    tables.write(table, tmp_path / "x.csv", "A title.", tables.crossed(table))
+    lines = (tmp_path / "x.md").read_text().splitlines()
+    assert lines[0].replace(" ", "") == "|dataset|ipc|method|condensedwith|MLP|LeNet|ConvNet|"
+    assert lines[2].replace(" ", "") == "|MNIST|1|dc|MLP|51.0±1.0|52.0±1.0|53.0±1.0|"
+    assert lines[3].replace(" ", "") == "|MNIST|1|dc|ConvNet|61.0±1.0|62.0±1.0||"
+    assert pd.read_csv(tmp_path / "x.csv")["mean"].tolist() == [51.0, 52.0, 53.0, 61.0, 62.0]
+    figure = figures.cross_architecture(table)
+    panel = figure.axes[0]
+    assert [text.get_text() for text in panel.texts] == ["51.0", "52.0", "53.0", "61.0", "62.0"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["MLP", "ConvNet"]
+
+
+def test_ablations(crossing, tmp_path):
+    expected = {
+        "tested": {"MNIST/dc/MLP/1/MLP": 2, "MNIST/dc/MLP/1/LeNet": 2},
+        "condensed": {"MNIST/dc/ConvNet/1/MLP": 4, "MNIST/dc/MLP/1/MLP": 2},
+    }
+    table = tables.ablations(tables.collect(crossing), expected)
+    assert table["ablation"].tolist() == ["tested", "tested", "condensed", "condensed"]
+    assert table["mean"].tolist() == [51.0, 52.0, 61.0, 51.0]
+    tables.write(table, tmp_path / "a.csv", "A title.")
+    text = (tmp_path / "a.md").read_text()
+    assert "MLP, tested on LeNet" in text
+    assert "2 of 4" in text
+    assert "part of the grid" in text
 
 
 def test_damaged_evaluations_are_named(tmp_path):

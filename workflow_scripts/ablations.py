@@ -1,0 +1,12 @@
+"""Rule ablations: what a change of the network or of the distance does to the accuracy."""
+
+from dclib import tables
+from job import job
+
+snakemake = globals()["snakemake"]  # put there by Snakemake
+
+with job(snakemake):
+    table = tables.ablations(
+        tables.collect(snakemake.input.evaluations), snakemake.params.ablations
+    )
+    tables.write(table, snakemake.output.csv, tables.MEANING)

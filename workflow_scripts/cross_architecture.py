@@ -1,0 +1,13 @@
+"""Rule cross_architecture: sets condensed with one network, tested on others."""
+
+from dclib import figures, tables
+from job import job
+
+snakemake = globals()["snakemake"]  # put there by Snakemake
+
+with job(snakemake):
+    table = tables.cross_architecture(
+        tables.collect(snakemake.input.evaluations), snakemake.params.expected
+    )
+    tables.write(table, snakemake.output.csv, tables.MEANING, tables.crossed(table))
+    figures.write(figures.cross_architecture(table), snakemake.output.figure)
