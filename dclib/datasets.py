@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from dclib import files
+from dclib import files, provenance
 from dclib.errors import InputError, did_you_mean
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "CIFAR10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
 }
 TENSOR_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
+IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 SOURCES = (*STATISTICS, "digits", "folder", "npz")
 
 Split = tuple[Tensor, Tensor]  # images uint8 [n, channels, height, width], labels int64 [n]
@@ -88,8 +89,9 @@ class ImageDataset:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A digest of the images and labels of both splits."""
-        return files.fingerprint(*(getattr(self, name) for name in TENSOR_NAMES))
+        """A digest of everything but the name."""
+        tensors = files.fingerprint(*(getattr(self, name) for name in TENSOR_NAMES))
+        return provenance.digest(tensors, self.mean, self.std, self.class_names)
 
     def sample(self, size: int, generator: torch.Generator) -> list[Int64[Tensor, " _"]]:
         """Return, for every class, the indices of `size` training images without replacement.
@@ -206,7 +208,8 @@ def read(
         test = (_resize(test[0], size), test[1])
     _check(name, train, test, class_names)
     if mean is None or std is None:
-        mean, std = STATISTICS.get(source) or _statistics(train[0])
+        known = STATISTICS.get(source) or _statistics(train[0])
+        mean, std = mean or known[0], std or known[1]
     if not len(mean) == len(std) == train[0].shape[1]:
         raise InputError(
             f"data set '{name}': mean and std need one number for each of its "
@@ -365,6 +368,11 @@ def _open_image(name: str, path: str) -> Any:
         image.load()
     except OSError as error:
         raise InputError(f"data set '{name}': {path} is not a readable image ({error})") from error
+    if image.mode not in IMAGE_MODES:
+        raise InputError(
+            f"data set '{name}': {path} has pixels of mode {image.mode}; allowed are 8-bit images "
+            f"of mode {', '.join(IMAGE_MODES)}"
+        )
     return image
 
 
@@ -420,6 +428,8 @@ def _check(name: str, train: Split, test: Split, class_names: tuple[str, ...]) -
             raise InputError(
                 f"data set '{name}': {len(images)} {split} images but {len(labels)} labels"
             )
+        if min(images.shape[2:]) < 1:
+            raise InputError(f"data set '{name}': {split} images are {tuple(images.shape[1:])}")
         if images.shape[1] not in (1, 3):
             raise InputError(
                 f"data set '{name}': {split} images have {images.shape[1]} channels, "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -94,6 +95,11 @@ class Evaluation:
                 f"the set has images of {tuple(training.images.shape[1:])}, data set '{data.name}' "
                 f"of {tuple(data.train_images.shape[1:])} (channels, height, width)"
             )
+        if training is not None and int(training.labels.max()) >= data.num_classes:
+            raise InputError(
+                f"the set has labels up to {int(training.labels.max())}, data set '{data.name}' has "
+                f"{data.num_classes} classes"
+            )
         trained_on = [] if training is None else [training.images, training.labels]
         if training is not None and training.learning_rates is not None:
             trained_on.append(training.learning_rates)
@@ -144,6 +150,10 @@ class Evaluation:
             protocol.train(network, images, labels[0], self.rates)
             curve.append(self._test(network))
         accuracy, loss = self._measure(network, self.images, self.labels)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the loss of model {model + 1} is {loss}: the learning rate is too large"
+            )
         state.seeds[model] = seed
         state.curve[model] = torch.tensor(curve, dtype=torch.float64)
         state.rows[model] = torch.tensor(
@@ -240,7 +250,9 @@ def evaluate(
         state,
         evaluation.settings.models,
         checkpoint=checkpoint,
-        digest=provenance.digest(digest, evaluation.fingerprint),
+        digest=provenance.digest(
+            digest, evaluation.fingerprint, evaluation.network, evaluation.settings, random.key
+        ),
         checkpoint_seconds=checkpoint_seconds,
         description=description,
     )

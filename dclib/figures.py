@@ -38,9 +38,10 @@ def condensed_sets(sets: Sequence[SyntheticSet]) -> Figure:
         height, width = shown.images.shape[-2:]
         grid = make_grid(shown.pixels(), nrow=ipc, padding=1, pad_value=0.5)
         panel.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
-        panel.set_yticks([1 + height / 2 + row * (height + 1) for row in range(len(names))], names)
-        panel.set_xticks([1 + width / 2 + c * (width + 1) for c in range(ipc)])
-        panel.set_xticklabels([str(image) for image in range(1, ipc + 1)])
+        rows, columns = range(len(names)), range(0, ipc, math.ceil(ipc / 15))
+        panel.set_yticks([1 + height / 2 + row * (height + 1) for row in rows], names)
+        panel.set_xticks([1 + width / 2 + column * (width + 1) for column in columns])
+        panel.set_xticklabels([str(column + 1) for column in columns])
         panel.tick_params(length=0, labelsize=8)
         panel.set_title(
             "{dataset}, {method}, {ipc} per class".format(**shown.metadata), fontsize=10

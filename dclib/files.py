@@ -23,7 +23,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         yield part
         with part.open("rb+") as stream:
@@ -55,9 +55,10 @@ def write_tensors(
 
 
 def fingerprint(*tensors: Tensor) -> str:
-    """Return a digest of the bytes of `tensors`, in hexadecimal."""
+    """Return a digest of `tensors`, their shapes and types, in hexadecimal."""
     digest = hashlib.sha256()
     for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
 

@@ -60,6 +60,11 @@ class Cell(NamedTuple):
 Evaluation = tuple[Cell, str]  # a cell and the network that its set is evaluated on
 
 
+def twin(network: str) -> str:
+    """Return the network that 'the same network' means in evaluation."""
+    return _TWINS.get(network, network)
+
+
 def base(method: str) -> str:
     """Return the method that a variant, as `dc-mse`, is a variant of, or the method itself."""
     return method.split("-")[0]
@@ -79,16 +84,23 @@ class Grid:
 
     config: Mapping[str, Any]
     schema: dataclasses.InitVar[Mapping[str, Any]]
+    network_schema: Mapping[str, Any] = dataclasses.field(init=False)
 
     def __post_init__(self, schema: Mapping[str, Any]) -> None:
         config = _with_text_keys(self.config)
         _validate(config, schema)
         object.__setattr__(self, "config", config)
+        object.__setattr__(self, "network_schema", schema["$defs"]["network"])
         known: dict[str, Any] = {}
         for path, section in self._sections().items():
             names = [_options(entry)["name"] for entry in section["datasets"]]
             for entry in section["datasets"]:
                 options = _options(entry)
+                if "path" in options and options.get("source") not in ("folder", "npz"):
+                    raise InputError(
+                        f"config key '{path}': data set '{options['name']}': 'path' goes with "
+                        "source folder or npz"
+                    )
                 if known.setdefault(options["name"], options) != options or (
                     names.count(options["name"]) > 1
                 ):
@@ -96,10 +108,10 @@ class Grid:
                         f"config key '{path}': two data sets are called '{options['name']}'"
                     )
         for key in ("condensation", "reference_network", "evaluation"):
-            _check_override_names(key, self.config[key], list(known))
+            _check_override_names(key, self.config[key], list(known), self.network_schema)
         for path, section in self._sections().items():
-            for cell, _ in self._evaluations(section):
-                self.check(cell, path)
+            for cell, tested in self._evaluations(section):
+                self.check(cell, tested, path)
 
     @property
     def datasets(self) -> list[str]:
@@ -124,16 +136,24 @@ class Grid:
             )
         return {"source": name, **known[name]}
 
-    def check(self, cell: Cell, path: str = "target") -> None:
+    def check(self, cell: Cell, tested: str | None = None, path: str = "target") -> None:
         """Refuse a cell that has no meaning, whatever its data look like.
 
         Args:
+            tested: the network that its set is evaluated on, if it is.
             path: where it was asked for.
 
         Raises:
             InputError: saying what is wrong.
         """
         method = base(cell.method)
+        for network in (cell.network, tested or cell.network):
+            if not re.fullmatch(self.network_schema["pattern"], network):
+                names = self.network_schema["examples"]
+                raise InputError(
+                    f"{path}: network '{network}' is not one of {', '.join(names)}"
+                    f"{did_you_mean(network, names)}"
+                )
         if (method == WHOLE) != (cell.ipc == "all"):
             raise InputError(
                 f"{path}: method '{cell.method}' with ipc '{cell.ipc}': `whole` has ipc all, every "
@@ -228,11 +248,16 @@ class Grid:
         for entry, method, network in itertools.product(
             section["datasets"], section["methods"], section["networks"]
         ):
-            ipcs = ["all"] if method == WHOLE else section["images_per_class"]
-            for ipc, seed in itertools.product(ipcs, seeds[:1] if method in SEEDLESS else seeds):
-                cell = Cell(_options(entry)["name"], method, network, str(ipc), seed)
-                own = _TWINS.get(network, network)
-                pairs += [(cell, own if name == "same" else name) for name in networks]
+            name = _options(entry)["name"]
+            tested = [twin(network) if other == "same" else other for other in networks]
+            if method == WHOLE:  # nothing was condensed, so that the tested network is the only one
+                pairs += [(Cell(name, method, n, "all", seeds[0]), n) for n in tested]
+                continue
+            for ipc, seed in itertools.product(
+                section["images_per_class"], seeds[:1] if method in SEEDLESS else seeds
+            ):
+                cell = Cell(name, method, network, str(ipc), seed)
+                pairs += [(cell, n) for n in tested]
         return list(dict.fromkeys(pairs))
 
 
@@ -245,14 +270,26 @@ def _resolve(section: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, 
     settings = {key: value for key, value in section.items() if key not in _OVERRIDES}
     for key, axis in _OVERRIDES.items():
         overrides, value = section.get(key, {}), str(point[axis])
-        # What is said of a method holds for its variants too, and what is said of one wins.
-        for name in dict.fromkeys([base(value), value] if axis == "method" else [value]):
-            if name in overrides:
-                settings.update(_resolve(overrides[name], point))
+        if axis in ("method", "network"):
+            # What is said of a method or a ConvNet holds for its variants; what says more wins.
+            parts = set(value.split("-"))
+            names = sorted(
+                (name for name in overrides if set(name.split("-")) <= parts),
+                key=lambda name: len(name.split("-")),
+            )
+        else:
+            names = [value] if value in overrides else []
+        for name in names:
+            settings.update(_resolve(overrides[name], point))
     return settings
 
 
-def _check_override_names(path: str, section: Mapping[str, Any], datasets: Sequence[str]) -> None:
+def _check_override_names(
+    path: str,
+    section: Mapping[str, Any],
+    datasets: Sequence[str],
+    network: Mapping[str, Any],
+) -> None:
     """Refuse an override for something that cannot exist: it would never be applied."""
     for key, value in section.items():
         if not isinstance(value, Mapping):
@@ -263,6 +300,8 @@ def _check_override_names(path: str, section: Mapping[str, Any], datasets: Seque
                 allowed = [*SELECTIONS, *ITERATIVE, WHOLE]
             elif key == "per_dataset" and name not in datasets:
                 allowed = sorted({*_SMALLEST_CLASS, *datasets})
+            elif key == "per_network" and not re.fullmatch(network["pattern"], name):
+                allowed = network["examples"]
             elif key == "per_ipc" and not re.fullmatch("[1-9][0-9]*|all", name):
                 allowed = ["a number of images per class", "all"]
             if allowed and name not in allowed:
@@ -270,7 +309,7 @@ def _check_override_names(path: str, section: Mapping[str, Any], datasets: Seque
                     f"config key '{path}.{key}.{name}': nothing is called '{name}'; allowed: "
                     f"{', '.join(allowed)}{did_you_mean(name, allowed)}"
                 )
-        _check_override_names(f"{path}.{key}", value, datasets)
+        _check_override_names(f"{path}.{key}", value, datasets, network)
 
 
 def _with_text_keys(value: Any) -> Any:
@@ -284,7 +323,12 @@ def _with_text_keys(value: Any) -> Any:
 
 def _validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Raise InputError for the first fault, in one line."""
-    validator = jsonschema.Draft202012Validator(schema)
+    kinds = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=kinds)(
+        schema
+    )
     for error in sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path]):
         raise InputError(_explain(error))
 
@@ -315,7 +359,10 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if names:
         hint = did_you_mean(error.instance, names)
     elif isinstance(error.instance, str) and _is_number(error.instance):
-        hint = " (this is text; in YAML write numbers without quotes, and 1.0e-3 for 1e-3)"
+        hint = (
+            " (this is text; in YAML write numbers without quotes, and 1.0e-3 for 1e-3; lists and "
+            "mappings are understood with --configfile only, not with --config)"
+        )
     return f"config key '{path}': {value} is not allowed{hint}; allowed: {_allowed(schema)}"
 
 

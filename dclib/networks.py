@@ -95,10 +95,12 @@ def flat_width(name: str, channels: int, image_size: Size) -> int:
     """
     width, warning = _probe(name, channels, image_size)
     if width is None:
-        smallest = next(s for s in range(1, 257) if _probe(name, channels, (s, s))[0] is not None)
+        fits = [s for s in range(1, 65) if _probe(name, channels, (s, s))[0] is not None]
+        smallest = next(s for s in fits if set(range(s, 65)) <= set(fits))
+        padded = " (and 28x28, which are padded)" if 28 in fits and smallest > 28 else ""
         raise InputError(
             f"network '{name}': images of {image_size[0]}x{image_size[1]} are too small for it, "
-            f"the smallest that it takes are {smallest}x{smallest}"
+            f"the smallest that it takes are {smallest}x{smallest}{padded}"
         )
     if warning:
         log.warning("network '%s' on %dx%d images: %s", name, *image_size, warning)
@@ -147,7 +149,10 @@ def _plan(name: str, channels: int, image_size: Size) -> Plan:
 
 
 def _padding(image_size: Size, kernel: int) -> int:
-    """'Same' padding, and two pixels more where it turns 28x28 images into 32x32."""
+    """'Same' padding, and two pixels more for 28x28 images, which become 32x32.
+
+    The authors pad grey images so, and theirs are 28x28; here the size decides, not the colour.
+    """
     return kernel // 2 + (2 if image_size == (28, 28) else 0)
 
 
@@ -159,6 +164,11 @@ def _default_depth(image_size: Size) -> int:
 def _convnet(name: str, options: list[str], channels: int, image_size: Size) -> Plan:
     depth, width = _default_depth(image_size), 128
     activation, norm, pooling = "relu", "instancenorm", "avgpool"
+    kinds = [re.sub("[0-9]", "", option) for option in options]
+    for group in (_ACTIVATIONS, _NORMS, _POOLINGS):
+        kinds = [str(sorted(group)) if kind in group else kind for kind in kinds]
+    if len(set(kinds)) < len(kinds):
+        raise InputError(f"network '{name}': two of its options contradict each other")
     for option in options:
         number = re.fullmatch(r"(depth|width)([1-9][0-9]*)", option)
         if number and number[1] == "depth" and int(number[2]) <= 4:

@@ -37,7 +37,7 @@ def code_digest(*sources: Path, root: Path = ROOT) -> str:
         name = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
         if name not in found:
             tree = ast.parse(path.read_text(encoding="utf-8"))
-            found[name] = ast.dump(_without_words(tree))
+            found[name] = _written(_without_words(tree))
             waiting += [source for module in _imports(tree) for source in _files(module, root)]
     return digest(sorted(found.items()))
 
@@ -45,6 +45,17 @@ def code_digest(*sources: Path, root: Path = ROOT) -> str:
 def module_path(module: str, root: Path = ROOT) -> Path:
     """Return the file of a module of dclib, given its dotted name."""
     return _files(module, root)[-1]
+
+
+def _written(node: Any) -> str:
+    """Write a syntax tree down alike under every version of Python: without empty fields."""
+    if isinstance(node, ast.AST):
+        fields = [(name, _written(value)) for name, value in ast.iter_fields(node)]
+        named = ", ".join(f"{name}={text}" for name, text in fields if text not in ("None", "[]"))
+        return f"{type(node).__name__}({named})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_written, node))}]"
+    return repr(node)
 
 
 def _without_words(tree: ast.Module) -> ast.Module:

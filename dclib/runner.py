@@ -144,7 +144,8 @@ def run(
 
     Raises:
         Interrupted: a signal came; a checkpoint was left.
-        InputError: the method refuses the data or its settings, or the loss is not finite.
+        InputError: the method refuses the data or its settings, or the loss or an image is not
+            finite.
     """
     folder = Path(folder)
     checkpoint = folder / "checkpoint.safetensors"
@@ -154,15 +155,20 @@ def run(
         state,
         method.iterations,
         checkpoint=checkpoint,
-        digest=provenance.digest(digest, metadata, data.fingerprint),
+        digest=provenance.digest(
+            digest, metadata, data.fingerprint, ipc, random.key, method.network, method.settings
+        ),
         checkpoint_seconds=checkpoint_seconds,
         description=description,
     )
     rows = [f"{i},{loss!r}\n" for i, loss in enumerate(progress.losses, start=1)]
     files.write_text(folder / "trace.csv", "iteration,loss\n" + "".join(rows))
+    result = method.result(state)
+    if not result.images.isfinite().all():
+        raise InputError("the images are not all finite: a learning rate is too large")
     result = write_set(
         folder,
-        method.result(state),
+        result,
         metadata=metadata,
         digest=digest,
         device=device or torch.device("cpu"),

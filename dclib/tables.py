@@ -7,6 +7,7 @@ import pandas as pd
 
 from dclib import files
 from dclib.errors import InputError
+from dclib.grid import twin
 
 KEY = ["dataset", "method", "network", "ipc", "eval_network"]
 SOURCES = ("paper", "report", "dc-authors", "ncfm")
@@ -17,7 +18,8 @@ MEANING = (
 )
 COMPARED = (
     f"{MEANING} The ratio is that of the images to the training set, in percent. Published figures "
-    "are followed by the difference of this run's mean to them."
+    "(of the paper, the report that re-implements it, the readme of the authors' code, and the "
+    "NCFM paper) are followed by the difference of this run's mean to them."
 )
 PARTIAL = "Drawn up from part of the grid: some cells have fewer networks than it asks for."
 
@@ -53,6 +55,12 @@ def collect(paths: Iterable[str | Path]) -> pd.DataFrame:
         }
         parts.append(pd.DataFrame(cell, index=values.index).join(values))
     return pd.concat(parts, ignore_index=True)
+
+
+def read_evaluations(path: str | Path) -> pd.DataFrame:
+    """Return what `collect` returned, from a file."""
+    names = ("dataset", "method", "network", "ipc", "eval_network")
+    return pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False)
 
 
 def read_published(path: str | Path) -> pd.DataFrame:
@@ -149,11 +157,13 @@ def _add_published(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame
     """Add for every source what it published for the same cell, and how far `mean` is from it."""
     table = table.copy()
     key = ["dataset", "ipc", "method", "network"]
+    # The published sets were tested on the network that they were condensed with.
+    own_network = (table["network"].map(twin) == table["eval_network"]).to_numpy()
     for source in SOURCES:
         figures = published[published["source"] == source].set_index(key)
         for column, own in (("accuracy_mean", source), ("accuracy_std", f"{source}_std")):
             found = figures[column].reindex(pd.MultiIndex.from_frame(table[key]))
-            table[own] = found.to_numpy()
+            table[own] = found.where(own_network).to_numpy()
         table[f"{source}_difference"] = table["mean"] - table[source]
     return table
 
@@ -200,7 +210,7 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
     for source in SOURCES:
         if source in table and table[source].notna().any():
             shown[source] = _plus_minus(table[source], table[f"{source}_std"])
-            shown[f"- {source}"] = [
+            shown[f"vs {source}"] = [
                 "" if pd.isna(d) else f"{d:+.1f}" for d in table[f"{source}_difference"]
             ]
     return shown

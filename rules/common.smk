@@ -1,5 +1,6 @@
 # What all rules share: the validated grid, paths, digests and resources.
 
+import hashlib
 import itertools
 import os
 import sys
@@ -28,7 +29,7 @@ try:
 except InputError as error:
     sys.exit(f"error: {error}")
 
-RESULTS = GRID.config["results_dir"].rstrip("/")
+RESULTS = os.path.normpath(os.path.expanduser(GRID.config["results_dir"]))
 SCRIPTS = Path(workflow.basedir, "workflow_scripts")
 ENVIRONMENT = Path(workflow.basedir, "envs/dclib.yaml")
 LEARNT = f"({'|'.join(grid.ITERATIVE)})(-[A-Za-z0-9]+)?"  # methods that learn a set, and variants
@@ -54,7 +55,7 @@ def cell(wildcards):
         int(wildcards.seed),
     )
     try:
-        GRID.check(named)
+        GRID.check(named, wildcards.get("eval_network"))
     except InputError as error:
         sys.exit(f"error: {error}")
     return named
@@ -99,9 +100,11 @@ def cell_files():
         *itertools.chain(*GRID.ablations().values()),
     ]
     sets = [
-        f"{RESULTS}/{cell.folder}/set.safetensors"
+        f"{RESULTS}/{cell.folder}/{name}"
         for cell, _ in evaluations
         if cell.method != grid.WHOLE
+        for name in ("set.safetensors", "set.png", "run.json", "trace.csv")
+        if name != "trace.csv" or grid.base(cell.method) in grid.ITERATIVE
     ]
     return [
         *dict.fromkeys(sets),
@@ -162,37 +165,35 @@ def gpu_resource(rule, key):
 
 
 def source_files(wildcards):
-    """The file that a data set of the user's own is read from."""
+    """The file that a data set of the user's own is read from; `prepare` says if it is missing."""
     options = GRID.dataset(wildcards.dataset)
-    if options["source"] != "npz" or "path" not in options:
-        return []
-    return str(Path(options["path"]).expanduser())
+    path = Path(options.get("path", "")).expanduser()
+    return str(path) if options["source"] == "npz" and path.is_file() else []
 
 
 def source_digest(wildcards):
-    """Names and sizes of the images in a folder of the user's own."""
+    """What is in a folder of the user's own."""
     options = GRID.dataset(wildcards.dataset)
-    if options["source"] != "folder" or "path" not in options:
+    if options["source"] != "folder":
         return None
     root = Path(options["path"]).expanduser()
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
     return provenance.digest(
-        sorted(
-            (str(path.relative_to(root)), path.stat().st_size)
-            for path in root.rglob("*")
-            if path.is_file()
-        )
+        [
+            (str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest())
+            for p in paths
+        ]
     )
 
 
 # Figures show one line or picture for each data set and ipc: the first method that learns a set (or
-# selects one, where none learns) with the first network, evaluated on the first network.
-SHOWN_METHOD = next(
-    (
-        method
-        for method in GRID.config["methods"]
-        if grid.base(method) in grid.ITERATIVE
+# else selects one, or else `whole`) with the first network, evaluated on the first network.
+SHOWN_METHOD = min(
+    GRID.config["methods"],
+    key=lambda method: (
+        method == grid.WHOLE,
+        grid.base(method) not in grid.ITERATIVE,
     ),
-    GRID.config["methods"][0],
 )
 
 

@@ -13,7 +13,7 @@ snakemake = globals()["snakemake"]  # put there by Snakemake
 with job(snakemake):
     cell, settings = snakemake.params.cell, snakemake.params.settings
     execution = snakemake.config["execution"]
-    device = devices.choose(execution["device"], snakemake.threads)
+    device = devices.choose(execution["device"], execution["threads"])
     method = importlib.import_module(f"dclib.methods.{snakemake.params.module}")
     runner.run(
         method.create(cell.network, method.Settings(**settings), device),

@@ -14,10 +14,14 @@ def job(snakemake: Any) -> Iterator[None]:
     """Log to the rule's file; end with one line on wrong input, with a traceback on a defect."""
     warnings = logging.StreamHandler()
     warnings.setLevel(logging.WARNING)
+    try:
+        log = logging.FileHandler(snakemake.log[0])
+    except OSError as error:
+        sys.exit(f"error: the log {snakemake.log[0]} cannot be written ({error.strerror})")
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
-        handlers=[logging.FileHandler(snakemake.log[0]), warnings],
+        handlers=[log, warnings],
     )
     logging.captureWarnings(True)
     try:

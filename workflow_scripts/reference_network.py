@@ -16,7 +16,7 @@ with job(snakemake):
             network,
             reference_network.Settings(**snakemake.params.settings),
             ImageDataset.load(snakemake.input.data),
-            devices.choose(execution["device"], snakemake.threads),
+            devices.choose(execution["device"], execution["threads"]),
         ),
         Streams(dataset, "reference", network),
         snakemake.output[0],

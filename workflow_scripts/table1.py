@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from dclib import tables
 from job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 
 with job(snakemake):
-    rows = pd.read_csv(snakemake.input.evaluations[0], dtype={"ipc": str})
+    rows = tables.read_evaluations(snakemake.input.evaluations[0])
     published = tables.read_published(Path(snakemake.scriptdir, "../resources/published.csv"))
     table = tables.compare(
         rows,

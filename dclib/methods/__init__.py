@@ -5,7 +5,7 @@ list of methods stands here, so that a change of one leaves the results of the o
 """
 
 from collections.abc import Mapping
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -38,6 +38,8 @@ State = TypeVar("State", bound=Resumable)
 class Method(Protocol[State]):
     """An iterative method. `runner.run` gives it checkpoints, progress, a trace and provenance."""
 
+    network: str
+    settings: Any  # a dataclass; it and the network are part of what a checkpoint has to fit
     iterations: int
 
     def start(self, data: ImageDataset, ipc: int, random: Streams) -> State:

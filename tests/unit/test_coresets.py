@@ -304,7 +304,7 @@ def test_features_are_the_input_of_the_last_layer_in_evaluation_mode(small):
     inputs = []
     network.classifier.register_forward_hook(lambda module, args, output: inputs.append(args[0]))
     network.train()
-    features = reference_network.features(network, small, small.train_images, CPU, batch=7)
+    features = reference_network.features(network, small, small.train_images, CPU)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert not features.requires_grad
     assert features.dtype == torch.float32

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reference import dataset_distillation as reference
 
-from dclib import networks, protocol, runner
+from dclib import devices, networks, protocol, runner
 from dclib.methods import dataset_distillation as dd
 from dclib.methods.dataset_distillation import DatasetDistillation, Settings
 from dclib.seeding import Streams, global_seed
@@ -49,7 +49,7 @@ def assert_near(actual, expected):
 def test_loss_and_gradients_agree_with_one_graph_through_all_steps(
     name, channels, size, steps, epochs, monkeypatch
 ):
-    monkeypatch.setitem(dd.MICRO_BATCH, "cpu", 8)
+    monkeypatch.setitem(devices.MICRO_BATCH, "cpu", 8)
     network, images, labels, rates, *real = problem(name, channels, size, steps, epochs)
     loss, image_gradient, rate_gradient = dd.unrolled_gradient(
         network, images, labels, rates, *real

@@ -244,6 +244,12 @@ def test_a_folder_of_images(folder):
     assert given.mean == (0.1, 0.2, 0.3)
 
 
+def test_only_what_is_missing_of_the_statistics_is_computed(folder):
+    data = read("folder", path=folder, mean=[0.1, 0.2, 0.3])
+    assert data.mean == (0.1, 0.2, 0.3)
+    assert data.std == read("folder", path=folder).std
+
+
 def test_grey_folders_have_one_channel(folder):
     for path in folder.rglob("*.png"):
         Image.open(path).convert("L").save(path)
@@ -262,6 +268,8 @@ def test_folders_that_do_not_fit(folder, tmp_path):
     assert len(read("folder", path=folder, image_size=8).train_images) == 9
     mixed.write_bytes(b"not an image")
     one_line(call, mixed, "not a readable image")
+    Image.fromarray(np.zeros((12, 10), np.uint16)).save(mixed)
+    one_line(call, mixed, "mode I;16", "8-bit")
     mixed.unlink()
     (folder / "train" / "cow").mkdir()
     one_line(call, "cow")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dclib import evaluation, networks, protocol, runner
+from dclib import evaluation, networks, protocol
 from dclib.errors import InputError
 from dclib.evaluation import Evaluation, Settings
 from dclib.methods import coresets
@@ -143,12 +143,29 @@ def test_random_selection(digits):
     json.dumps(chosen.metadata)
 
 
-def test_checkpoints_of_another_set_are_not_used(digits, chosen, tmp_path):
-    other = coresets.random(digits, 3, Streams("another set"))
-    one = Evaluation("ConvNet-width8", Settings(models=1, epochs=1), digits, chosen, CPU)
-    two = Evaluation("ConvNet-width8", Settings(models=1, epochs=1), digits, other, CPU)
-    assert one.fingerprint != two.fingerprint
-    assert isinstance(one.start(Streams("x")), runner.Resumable)
+@pytest.mark.parametrize("other", ["set", "settings", "network", "stream"])
+def test_a_checkpoint_of_another_evaluation_is_not_resumed(digits, chosen, tmp_path, other, caplog):
+    paths = (tmp_path / "n.csv", tmp_path / "n.curve.csv")
+
+    class Disturbed(Evaluation):
+        def step(self, state):
+            if int(state.done) == 1:
+                raise KeyboardInterrupt
+            return super().step(state)
+
+    first = ("MLP", Settings(models=2, epochs=1), digits, chosen, CPU)
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.evaluate(Disturbed(*first), Streams("cell"), *paths)
+    second = list(first)
+    if other == "set":
+        second[3] = coresets.random(digits, 3, Streams("another set"))
+    elif other == "settings":
+        second[1] = Settings(models=2, epochs=1, lr=0.1)
+    elif other == "network":
+        second[0] = "ConvNet-width8"
+    streams = Streams("another cell" if other == "stream" else "cell")
+    evaluation.evaluate(Evaluation(*second), streams, *paths)
+    assert "starting afresh" in caplog.text
 
 
 def test_a_distilled_set_is_trained_on_as_it_was_learnt(digits, chosen, tmp_path):

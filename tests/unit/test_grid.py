@@ -102,8 +102,19 @@ def test_cells_without_meaning_are_refused():
     for cell in (Cell("MNIST", "whole", "ConvNet", "10", 0), Cell("MNIST", "dc", "MLP", "all", 0)):
         with pytest.raises(InputError, match="`whole` has ipc all"):
             made.check(cell)
+    with pytest.raises(InputError, match="network 'ConvNett' is not one of"):
+        made.check(Cell("MNIST", "dc", "MLP", "1", 0), "ConvNett")
     with pytest.raises(InputError, match="'MNITS' is not in the config"):
         made.check(Cell("MNITS", "dc", "MLP", "1", 0))
+
+
+def test_whole_is_trained_once_for_each_tested_network():
+    section = {"networks": ["same", "LeNet"]}
+    made = grid(datasets=["MNIST"], networks=["ConvNet", "MLP"], methods=["whole"],
+                evaluation={**CONFIG["evaluation"], **section})  # fmt: skip
+    assert [(cell.network, tested) for cell, tested in made.evaluations()] == [
+        ("ConvNet", "ConvNet"), ("LeNet", "LeNet"), ("MLP", "MLP"),
+    ]  # fmt: skip
 
 
 def test_null_leaves_a_table_out():
@@ -164,6 +175,7 @@ def test_overrides_are_applied_in_order():
     assert resolved("MNIST", "ConvNet", "1")["lr_img"] == 0.2
     assert resolved("MNIST", "ConvNet", "10")["lr_img"] == 0.3
     assert resolved("MNIST", "MLP", "10")["lr_img"] == 0.4
+    assert resolved("SVHN", "MLP", "1")["lr_img"] == 0.4
     assert resolved("SVHN", "ConvNet", "50") == {"iterations": 7, "lr_img": 0.1}
 
 
@@ -180,7 +192,11 @@ def test_the_papers_evaluation_rules():
     assert rule("CIFAR10", "dc", "ConvNet", "10") == (300, [])
     assert rule("CIFAR10", "dc", "AlexCifarNet", "10") == (1000, spatial)
     assert rule("CIFAR10", "dc", "AlexCifarNet", "1") == (300, [])
-    assert rule("CIFAR10", "dc", "ConvNet-batchnorm", "1") == (1000, ["crop", "noise"])
+    # What is said of a ConvNet with an option holds for every ConvNet that has it among others.
+    for name in ("ConvNet-batchnorm", "ConvNet-width64-batchnorm", "ConvNet-batchnorm-depth2"):
+        for dataset in ("CIFAR10", "MNIST"):
+            assert rule(dataset, "dc", name, "1") == (1000, ["crop", "noise"])
+    assert rule("CIFAR10", "dc", "ConvNet-width64", "1") == (300, [])
     assert "networks" not in made.evaluation(made.cells()[0], "ConvNet")
 
 
@@ -219,6 +235,9 @@ WRONG = {
     "condensation.dc.per_ipc": ({"ten": {}}, "condensation.dc.per_ipc.ten"),
     "condensation.dc.per_dataset": ({"MNITS": {}}, "did you mean 'MNIST'"),
     "evaluation.per_method": ({"dcc": {}}, "nothing is called 'dcc'"),
+    "evaluation.per_network": ({"ConvNett": {}}, "(did you mean 'ConvNet'?)"),
+    "evaluation.per_dataset.MNIST.networks": (["MLP"], "is unknown"),
+    "evaluation.batch": (2.0, "2.0 is not allowed; allowed: integer"),
     "evaluation.models": (0, "allowed: integer, at least 1"),
     "evaluation.augmentation": (["flip"], "one of crop, scale, rotate, noise"),
     "evaluation.networks": ([], "at least 1 entries"),
@@ -249,11 +268,14 @@ def test_wrong_configs_get_one_line(path):
     [
         (["MNIST", {"name": "MNIST", "source": "digits"}], "two data sets are called 'MNIST'"),
         ([{"source": "folder"}], "config key 'datasets[0].name' is missing"),
-        ([{"name": "../../etc"}], "of letters, digits, '_' and '-'"),
-        ([{"name": "a", "pth": "x"}], "did you mean 'path'"),
+        ([{"name": "../../etc", "source": "digits"}], "of letters, digits, '_' and '-'"),
+        ([{"name": "MNIST", "pth": "x"}], "did you mean 'path'"),
         ([{"name": "a", "source": "zip"}], "config key 'datasets[0].source'"),
-        ([{"name": "a", "image_size": 0}], "at least 4"),
-        ([{"name": "a", "std": [0]}], "above 0"),
+        ([{"name": "a", "source": "npz"}], "config key 'datasets[0].path' is missing"),
+        ([{"name": "a", "source": "digits", "path": "x"}], "'path' goes with source folder"),
+        ([{"name": "a", "image_size": 8}], "without a source is one of the public ones"),
+        ([{"name": "MNIST", "image_size": 0}], "at least 4"),
+        ([{"name": "MNIST", "std": [0]}], "above 0"),
     ],
 )
 def test_wrong_data_sets_get_one_line(datasets, message):

@@ -245,6 +245,16 @@ def test_code_digests_follow_imports_and_ignore_words(package):
     assert digest() != changed
 
 
+def test_code_digests_are_the_same_under_every_python(package):
+    """Taken down under Python 3.11, 3.12 and 3.13: an upgrade must not make results stale."""
+    (package / "script.py").write_text(
+        "def f(a, *b: int, c=1.5):\n    return [x for x in b if x] or {a: f'{c!r:>4}'}\n\n\n"
+        "class A(dict):\n    x: int = 3\n"
+    )
+    provenance.code_digest.cache_clear()
+    assert provenance.code_digest(package / "script.py", root=package) == "b8181355b9f87e53"
+
+
 def test_condensing_does_not_depend_on_evaluation_or_coresets():
     script = ROOT / "workflow_scripts/condense.py"
     module = provenance.module_path("dclib.methods.gradient_matching")

@@ -1,5 +1,6 @@
 """A computation that is killed or interrupted ends with the bytes of an undisturbed one."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -167,6 +168,46 @@ def test_a_whole_checkpoint_is_resumed(digits, tmp_path):
     again = _checkpoint(tmp_path, digits, Settings(iterations=4, real_batch=8))
     assert again.resumed_from == [3]
     assert again.losses == first.losses
+
+
+@pytest.mark.parametrize("other", ["settings", "network", "ipc", "stream", "statistics"])
+def test_a_checkpoint_of_another_run_is_not_resumed(digits, tmp_path, other, caplog):
+    """Also without a digest, as the library is used by itself."""
+
+    class Disturbed(GradientMatching):
+        def step(self, state):
+            if self.iterations == 2:
+                raise KeyboardInterrupt
+            self.iterations = 2
+            return super().step(state)
+
+    cpu = torch.device("cpu")
+    settings = Settings(iterations=3, real_batch=8)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(Disturbed("MLP", settings, cpu), digits, 1, Streams(0), tmp_path, metadata={})
+    assert iteration(tmp_path) == 1
+    changed = dataclasses.replace(settings, lr_img=0.2) if other == "settings" else settings
+    network = "ConvNet-width4" if other == "network" else "MLP"
+    data = dataclasses.replace(digits, mean=(0.2,)) if other == "statistics" else digits
+    runner.run(
+        GradientMatching(network, changed, cpu), data, 2 if other == "ipc" else 1,
+        Streams(1 if other == "stream" else 0), tmp_path, metadata={},
+    )  # fmt: skip
+    assert "starting afresh" in caplog.text
+
+
+def test_images_that_are_not_finite_are_not_written(digits, tmp_path):
+    class Exploding(GradientMatching):
+        def step(self, state):
+            metrics = super().step(state)
+            state.images[3] = torch.inf
+            return metrics
+
+    settings = Settings(iterations=1, real_batch=8)
+    method = Exploding("MLP", settings, torch.device("cpu"))
+    with pytest.raises(InputError, match="not all finite"):
+        runner.run(method, digits, 1, Streams(0), tmp_path, metadata={})
+    assert not (tmp_path / "set.safetensors").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_in_one_line(digits, tmp_path):
