@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from dclib import files, provenance
 from dclib.errors import InputError, did_you_mean
@@ -252,6 +250,8 @@ def _read_torchvision(source: str, root: Path) -> tuple[Split, Split, tuple[str,
 
 def _open_torchvision(source: str, root: Path, train: bool) -> Any:
     """Open one split, downloading it if it is not there, with retries."""
+    import torchvision  # takes two seconds, which jobs that read no original files do without
+
     kind = getattr(torchvision.datasets, source)
     split: dict[str, Any] = (
         {"split": "train" if train else "test"} if source == "SVHN" else {"train": train}
@@ -292,6 +292,8 @@ def _file_names(kind: Any) -> list[str]:
 
 def _damaged(kind: Any, folder: Path) -> str | None:
     """The first file that is there and cannot be right: by its MD5, or by reading it (MNIST)."""
+    from torchvision.datasets import mnist, utils
+
     sums = dict([*getattr(kind, "train_list", []), *getattr(kind, "test_list", [])])
     sums |= {name: md5 for _, name, md5 in getattr(kind, "split_list", {}).values()}
     for name in _file_names(kind):
@@ -299,11 +301,11 @@ def _damaged(kind: Any, folder: Path) -> str | None:
         if not path.exists():
             continue
         if name in sums:
-            if not torchvision.datasets.utils.check_integrity(str(path), sums[name]):
+            if not utils.check_integrity(str(path), sums[name]):
                 return name
             continue
         try:
-            torchvision.datasets.mnist.read_sn3_pascalvincent_tensor(str(path))
+            mnist.read_sn3_pascalvincent_tensor(str(path))
         except Exception:
             return name
     return None
@@ -324,6 +326,9 @@ def _read_folder(
     name: str, root: Path, size: Sequence[int] | None
 ) -> tuple[Split, Split, tuple[str, ...]]:
     """Images in train/CLASS/ and test/CLASS/; grey if all of them are, else RGB."""
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms.v2.functional import pil_to_tensor
+
     folders = {}
     for split in ("train", "test"):
         if not (root / split).is_dir():
@@ -332,7 +337,7 @@ def _read_folder(
                 f"{root}/train and {root}/test with a folder of images for each class"
             )
         try:
-            folders[split] = torchvision.datasets.ImageFolder(root / split)
+            folders[split] = ImageFolder(root / split)
         except FileNotFoundError as error:
             raise InputError(f"data set '{name}': {root / split}: {_one_line(error)}") from error
     if folders["train"].classes != folders["test"].classes:
@@ -344,9 +349,7 @@ def _read_folder(
     for folder in folders.values():
         images: list[Tensor] = []
         for path, _ in folder.samples:
-            image = transforms.pil_to_tensor(
-                _open_image(name, path).convert("L" if grey else "RGB")
-            )
+            image = pil_to_tensor(_open_image(name, path).convert("L" if grey else "RGB"))
             image = image if size is None else _resize(image[None], size)[0]
             if images and image.shape != images[0].shape:
                 raise InputError(
@@ -466,7 +469,9 @@ def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _resize(images: Tensor, size: Sequence[int]) -> Tensor:
-    return transforms.resize(images, list(size), antialias=True).contiguous()
+    from torchvision.transforms.v2.functional import resize
+
+    return resize(images, list(size), antialias=True).contiguous()
 
 
 def _one_line(error: BaseException) -> str:

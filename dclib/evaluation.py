@@ -97,8 +97,8 @@ class Evaluation:
             )
         if training is not None and int(training.labels.max()) >= data.num_classes:
             raise InputError(
-                f"the set has labels up to {int(training.labels.max())}, data set '{data.name}' has "
-                f"{data.num_classes} classes"
+                f"the set has labels up to {int(training.labels.max())}, data set '{data.name}' "
+                f"has {data.num_classes} classes"
             )
         trained_on = [] if training is None else [training.images, training.labels]
         if training is not None and training.learning_rates is not None:

@@ -12,7 +12,6 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torchvision.utils import make_grid
 
 from dclib import files
 from dclib.synthetic import SyntheticSet
@@ -36,8 +35,7 @@ def condensed_sets(sets: Sequence[SyntheticSet]) -> Figure:
         names = shown.metadata["class_names"]
         ipc = len(shown.labels) // len(names)
         height, width = shown.images.shape[-2:]
-        grid = make_grid(shown.pixels(), nrow=ipc, padding=1, pad_value=0.5)
-        panel.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
+        panel.imshow(shown.grid().numpy(), interpolation="nearest")
         rows, columns = range(len(names)), range(0, ipc, math.ceil(ipc / 15))
         panel.set_yticks([1 + height / 2 + row * (height + 1) for row in rows], names)
         panel.set_xticks([1 + width / 2 + column * (width + 1) for column in columns])

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from jaxtyping import Float, Int64
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from dclib import files
 from dclib.datasets import channel_statistics
@@ -51,14 +52,21 @@ class SyntheticSet:
             tensors["learning_rates"] = self.learning_rates.float()
         files.write_tensors(path, tensors, self.metadata)
 
+    def grid(self, padding: int = 1) -> Float[Tensor, "rows columns 3"]:
+        """Return all images as one picture in [0, 1], a row for each class, with grey between."""
+        images = functional.pad(self.pixels(), (0, padding, 0, padding), value=0.5)
+        rows = images.unflatten(0, (len(self.metadata["class_names"]), -1))
+        picture = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+        framed = functional.pad(picture, (0, 0, padding, 0, padding, 0), value=0.5)
+        return framed.expand(-1, -1, 3)
+
     def save_png(self, path: str | Path) -> None:
         """Write the images as one picture, a row for each class, small ones enlarged."""
-        ipc = len(self.labels) // len(self.metadata["class_names"])
-        pixels = self.pixels()
-        scale = max(1, 64 // pixels.shape[-1])
-        pixels = pixels.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        picture = (self.grid() * 255).round().to(torch.uint8).cpu().numpy()
+        scale = max(1, 64 // self.images.shape[-1])
+        enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
         with files.atomic(path) as part:
-            torchvision.utils.save_image(pixels, part, nrow=ipc, padding=2, pad_value=0.5)
+            Image.fromarray(enlarged).save(part)
 
     @classmethod
     def load(cls, path: str | Path) -> "SyntheticSet":

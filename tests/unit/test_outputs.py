@@ -40,9 +40,10 @@ def test_pictures_show_the_pixels(digits, tmp_path):
     torch.testing.assert_close(made.pixels(), pixels, atol=1e-6, rtol=0)
     made.save_png(tmp_path / "set.png")
     picture = np.asarray(Image.open(tmp_path / "set.png"))[:, :, 0]
-    assert picture.shape == (10 * 66 + 2, 3 * 66 + 2)  # 8 pixels enlarged to 64, and padding
+    assert picture.shape == (8 * (10 * 9 + 1), 8 * (3 * 9 + 1))  # a grey line between, enlarged
     row, column = 4, 2
-    tile = picture[2 + row * 66 :, 2 + column * 66 :][:64, :64][4::8, 4::8]
+    tile = picture[4::8, 4::8][1 + row * 9 :, 1 + column * 9 :][:8, :8]
+    assert np.all(picture[:8] == 128)
     np.testing.assert_allclose(tile / 255, pixels[row * 3 + column, 0], atol=0.003)
 
 
