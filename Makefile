@@ -1,5 +1,6 @@
 # make demo   set up, condense the embedded digits, draw the tables and figures (minutes)
 # make test   set up and run the tests
+# make check  linters and type checker;  make benchmark  time it beside the plain loop
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 VENV := .venv
@@ -7,7 +8,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check setup lock clean
+.PHONY: demo test check benchmark setup lock clean
 
 demo: $(READY)
 	snakemake --configfile config/demo.yaml --cores $(CORES) all
@@ -23,6 +24,10 @@ check: $(READY)
 	snakefmt --check Snakefile rules
 	mypy
 	snakemake --lint
+
+# MNIST has to be in $$DCLIB_DATA_DIR or data/, or a network to download it.
+benchmark: $(READY)
+	OMP_NUM_THREADS=$(CORES) python benchmarks/iteration.py
 
 setup: $(READY)
 

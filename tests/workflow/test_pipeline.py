@@ -10,10 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
+from PIL import Image
 
 from dclib import files
 from dclib.synthetic import SyntheticSet
@@ -26,6 +28,9 @@ CONFIG = {
     "methods": ["random", "dc", "whole"],
     "networks": ["ConvNet-width4"],
     "seeds": [0],
+    "table2": None,
+    "cross_architecture": None,
+    "ablations": None,
     "condensation": {"dc": {"iterations": 3, "real_batch": 8}},
     "evaluation": {
         "models": 2,
@@ -250,6 +255,85 @@ def test_a_deleted_evaluation(project):
     assert project.planned() == set()
 
 
+def test_a_deleted_picture(project):
+    place = folder("digits", "dc")
+    (project.root / "results" / place / "set.png").unlink()
+    assert ("condense", f"{place}/set.safetensors") in project.planned()
+
+
+def test_own_data_by_their_content(tmp_path):
+    """Another picture of the same size makes the data set stale, a touched one does not."""
+    project = clone(tmp_path / "project")
+    pictures = tmp_path / "pictures"
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (pictures / split / name).mkdir(parents=True)
+            for i in range(3):
+                pixels = np.full((8, 8), 40 * i + 9, np.uint8)
+                Image.fromarray(pixels).save(pictures / split / name / f"{i}.bmp")
+    own = {"name": "own", "source": "folder", "path": str(pictures)}
+    project.configure(datasets=[own])
+    target = "results/own/random/ConvNet-width4/ipc-1/seed-0/set.safetensors"
+    project.snakemake("--cores", "1", target)
+    picture = pictures / "train" / "a" / "1.bmp"
+    picture.touch()
+    assert project.planned(target) == set()
+    content = picture.read_bytes()
+    picture.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert {rule for rule, _ in project.planned(target)} == {"prepare", "select"}
+    project.configure(datasets=[{**own, "source": "npz", "path": str(tmp_path / "none.npz")}])
+    done = project.snakemake("--cores", "1", target, check=False)
+    assert done.returncode != 0
+    log = (project.root / "results/own/data.log").read_text()
+    assert f"no file {tmp_path / 'none.npz'}" in log
+    assert "Traceback" not in log
+
+
+def test_grids_without_a_learnt_set(tmp_path):
+    project = clone(tmp_path)
+    project.configure(methods=["whole", "random"])
+    assert {"figure1_condensed_sets", "figure2_accuracy"} <= {r for r, _ in project.planned()}
+    project.configure(methods=["whole"])
+    rules = {rule for rule, _ in project.planned()}
+    assert "figure2_accuracy" in rules
+    assert "figure1_condensed_sets" not in rules
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (f"results/{folder('digits', 'dc', ipc='all')}/set.png", "`whole` has ipc all"),
+        (f"results/{folder('digits', 'whole', ipc=5)}/eval/MLP.csv", "`whole` has ipc all"),
+        (f"results/{folder('digits', 'dc')}/eval/LeNett.csv", "did you mean 'LeNet'?"),
+        (f"results/{folder('digitz', 'dc')}/set.png", "did you mean 'digits'?"),
+        (f"results/{folder('digits', 'herding', ipc=5000)}/set.png", "has 140"),
+    ],
+)
+def test_targets_without_meaning_are_refused(tmp_path, target, message):
+    done = clone(tmp_path).snakemake("--dry-run", "--cores", "1", target, check=False)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_other_tables_are_planned(tmp_path):
+    project = clone(tmp_path)
+    section = {
+        "datasets": ["digits"], "images_per_class": [1], "methods": ["dc"], "networks": ["MLP"],
+    }  # fmt: skip
+    project.configure(
+        methods=["herding", "kcenter", "forgetting"],
+        table2=[{**section, "methods": ["dd"]}],
+        cross_architecture={**section, "evaluation_networks": ["MLP", "ConvNet-width4"]},
+        ablations={"distance": {**section, "methods": ["dc", "dc-mse"]}},
+    )
+    rules = {rule for rule, _ in project.planned()}
+    assert {"reference_network", "table2", "cross_architecture", "ablations"} <= rules
+    assert {rule for rule, _ in project.planned("ablations")} == {
+        "prepare", "condense", "evaluate", "ablations",
+    }  # fmt: skip
+
+
 def test_a_changed_published_figure(project):
     project.edit("resources/published.csv", "91.94", "91.95")
     assert {rule for rule, _ in project.planned()} == {"table1"}
@@ -343,11 +427,17 @@ def test_a_wrong_config_is_said_in_one_line(tmp_path, change, message):
 
 def test_a_class_that_is_too_small_is_said_in_the_log(tmp_path):
     project = clone(tmp_path)
-    target = f"results/{folder('digits', 'random', ipc=5000)}/set.safetensors"
+    project.configure(datasets=[{"name": "digits", "source": "npz", "path": "small.npz"}])
+    np.savez(
+        tmp_path / "small.npz",
+        train_images=np.zeros((4, 8, 8), np.uint8), train_labels=np.array([0, 1, 0, 1]),
+        test_images=np.zeros((2, 8, 8), np.uint8), test_labels=np.array([0, 1]),
+    )  # fmt: skip
+    target = f"results/{folder('digits', 'random', ipc=3)}/set.safetensors"
     done = project.snakemake("--cores", "1", target, check=False)
     assert done.returncode != 0
     log = (project.root / target).with_name("set.log").read_text()
-    assert "5000 images per class, but class '" in log
+    assert "3 images per class, but class '" in log
     assert "Traceback" not in log
 
 
