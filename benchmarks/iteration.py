@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from reference import gradient_matching as reference  # noqa: E402
 
-from dclib import datasets, devices  # noqa: E402
+from dclib import devices, readers  # noqa: E402
 from dclib.methods.gradient_matching import GradientMatching, Settings, loops  # noqa: E402
 from dclib.seeding import Streams  # noqa: E402
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", default=str(ROOT / "benchmarks/results/iteration.csv"))
     options = parser.parse_args()
     device = devices.choose(options.device, options.threads)
-    data = datasets.read(options.dataset)
+    data = readers.read(options.dataset)
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True
     ).stdout.strip()

@@ -18,6 +18,7 @@ with install_import_hook("dclib", "typecheck.checked"):
     import dclib.methods.coresets
     import dclib.methods.dataset_distillation
     import dclib.methods.gradient_matching
+    import dclib.readers
     import dclib.runner
     import dclib.tables
 
@@ -25,7 +26,7 @@ with install_import_hook("dclib", "typecheck.checked"):
 @pytest.fixture(scope="session")
 def digits() -> dclib.datasets.ImageDataset:
     """The embedded 8x8 digits."""
-    return dclib.datasets.read("digits")
+    return dclib.readers.read("digits")
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,12 @@ import torch
 import torchvision
 from PIL import Image
 
-from dclib import datasets
-from dclib.datasets import ImageDataset, read
+from dclib import datasets, readers
+from dclib.datasets import ImageDataset
 from dclib.errors import InputError
+from dclib.readers import read
 
-REAL = Path(os.environ.get(datasets.DATA_DIR_VARIABLE, "data"))
+REAL = Path(os.environ.get(readers.DATA_DIR_VARIABLE, "data"))
 
 
 def one_line(call, *parts):
@@ -37,7 +38,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(torchvision.datasets.cifar, "download_and_extract_archive", refuse)
     monkeypatch.setattr(torchvision.datasets.svhn, "download_url", refuse, raising=False)
     monkeypatch.setattr(torchvision.datasets.utils, "download_url", refuse)
-    monkeypatch.setattr(datasets.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(readers.time, "sleep", lambda seconds: None)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def no_network(monkeypatch):
 )
 def test_real_files(name, folder, channels, size, train, test):
     if not (REAL / folder).is_dir():
-        pytest.skip(f"no {name} in {REAL} (${datasets.DATA_DIR_VARIABLE})")
+        pytest.skip(f"no {name} in {REAL} (${readers.DATA_DIR_VARIABLE})")
     data = read(name, data_dir=REAL)
     assert data.train_images.shape == (train, channels, size, size)
     assert data.test_images.shape == (test, channels, size, size)
@@ -59,7 +60,7 @@ def test_real_files(name, folder, channels, size, train, test):
     normalised = data.normalise(data.train_images[:5000])
     assert normalised.mean().abs() < 0.05
     assert (normalised.std() - 1).abs() < 0.3  # CIFAR10's published std is that of an image
-    assert np.allclose(datasets._statistics(data.train_images)[0], data.mean, atol=1e-3)
+    assert np.allclose(readers._statistics(data.train_images)[0], data.mean, atol=1e-3)
 
 
 def test_digits(digits):
@@ -154,13 +155,13 @@ def test_damaged_svhn_and_missing_files(tmp_path, monkeypatch, no_network):
             file,
             "not found",
             empty,
-            datasets.DATA_DIR_VARIABLE,
+            readers.DATA_DIR_VARIABLE,
             "no network",
         )
 
 
 def test_data_dir_comes_from_the_environment(tmp_path, monkeypatch, no_network):
-    monkeypatch.setenv(datasets.DATA_DIR_VARIABLE, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv(readers.DATA_DIR_VARIABLE, str(tmp_path / "elsewhere"))
     one_line(lambda: read("MNIST"), tmp_path / "elsewhere")
 
 
@@ -201,7 +202,7 @@ def test_damaged_cifar(tmp_path):
 
 
 def test_download_is_retried(monkeypatch):
-    monkeypatch.setattr(datasets.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(readers.time, "sleep", lambda seconds: None)
     calls = []
 
     def flaky():
@@ -210,10 +211,10 @@ def test_download_is_retried(monkeypatch):
             raise OSError("connection reset")
         return "data"
 
-    assert datasets._retry(flaky) == "data"
+    assert readers._retry(flaky) == "data"
     assert len(calls) == 3
     with pytest.raises(ZeroDivisionError):
-        datasets._retry(lambda: 1 / 0)
+        readers._retry(lambda: 1 / 0)
 
 
 @pytest.fixture

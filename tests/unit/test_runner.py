@@ -24,14 +24,14 @@ ITERATIONS = 40
 CONDENSE = """
 import logging, sys, torch
 logging.basicConfig(level=logging.INFO)
-from dclib import datasets, runner
+from dclib import readers, runner
 from dclib.methods.gradient_matching import GradientMatching, Settings
 from dclib.seeding import Streams
 torch.set_num_threads(1)
 settings = Settings(iterations=int(sys.argv[2]), outer_steps=2, inner_epochs=3, real_batch=16)
 runner.run(
     GradientMatching("ConvNet-width8-batchnorm", settings, torch.device("cpu")),
-    datasets.read("digits"), 2, Streams("digits", 0), sys.argv[1],
+    readers.read("digits"), 2, Streams("digits", 0), sys.argv[1],
     metadata={"dataset": "digits", "method": "dc", "ipc": 2}, digest="d",
     checkpoint_seconds=float(sys.argv[3]), description="cell",
 )
