@@ -3,7 +3,9 @@
 Usage: python benchmarks/iteration.py [--dataset MNIST] [--ipc 1 10] [--threads 2] [--repeats 3]
 
 The plain loop is tests/reference/gradient_matching.py. Both do the same iteration from the same
-random streams; the images they end with are compared. Writes benchmarks/results/iteration.csv.
+random streams; the images they end with are compared. The plain loop is timed twice on a CPU: as a
+script by itself would run (at the smallest ipc only), and with the memory allocator set up as dclib
+sets it up. Writes benchmarks/results/iteration.csv.
 """
 
 import argparse
@@ -45,11 +47,27 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="at ipc 1; larger ipc run once")
     parser.add_argument("--out", default=str(ROOT / "benchmarks/results/iteration.csv"))
     options = parser.parse_args()
-    device = devices.choose(options.device, options.threads)
     data = readers.read(options.dataset)
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True
     ).stdout.strip()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    alone = []
+    if not torch.cuda.is_available():
+        ipc = min(options.ipc)
+        outer, inner = loops(ipc)
+        for _ in range(options.repeats):
+            took, _ = seconds(
+                torch.device("cpu"),
+                lambda: reference.condense(
+                    data, ipc, Settings(), Streams("benchmark"), network=options.network,
+                    iterations=1, outer=outer, inner=inner, dtype=torch.float32,
+                )[0],
+            )  # fmt: skip
+            alone.append(round(took, 3))
+        print("the plain loop by itself:", alone, flush=True)
+    device = devices.choose(options.device, options.threads)
     rows = []
     for ipc in options.ipc:
         outer, inner = loops(ipc)
@@ -78,6 +96,9 @@ def main() -> None:
                     "network": options.network,
                     "ipc": ipc,
                     "repeat": repeat,
+                    "reference_alone_seconds": (
+                        alone[repeat] if alone and ipc == min(options.ipc) else None
+                    ),
                     "reference_seconds": round(reference_seconds, 3),
                     "dclib_seconds": round(own_seconds, 3),
                     "ratio": round(reference_seconds / own_seconds, 3),
