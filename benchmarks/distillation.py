@@ -1,0 +1,87 @@
+"""How good a set of dataset distillation is after more and more iterations.
+
+Usage: python benchmarks/distillation.py [--dataset MNIST] [--network LeNet] [--iterations 1000]
+
+Every `--every` iterations the set is tested on fresh networks with its own steps and learning rates;
+after the last iteration ordinary training on the same images is tested too. Writes
+benchmarks/results/distillation_{dataset}_{network}.csv after each test.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+from dclib import devices, evaluation, readers  # noqa: E402
+from dclib.methods.dataset_distillation import DatasetDistillation, Settings  # noqa: E402
+from dclib.seeding import Streams  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="MNIST")
+    parser.add_argument("--image-size", type=int, default=None)
+    parser.add_argument("--network", default="LeNet")
+    parser.add_argument("--ipc", type=int, default=10)
+    parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=Settings().lr_img)
+    parser.add_argument("--models", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    device = devices.choose(options.device, options.threads)
+    data = readers.read(options.dataset, image_size=options.image_size)
+    settings = Settings(iterations=options.iterations, lr_img=options.lr)
+    method = DatasetDistillation(options.network, settings, device)
+    state = method.start(data, options.ipc, Streams("distillation", options.dataset))
+    rows = []
+    started = time.perf_counter()
+
+    def test(iteration: int, protocol: str) -> None:
+        seconds = time.perf_counter() - started
+        protocol_settings = evaluation.Settings(
+            models=options.models, curve_points=1, protocol=protocol
+        )
+        tested = evaluation.Evaluation(
+            options.network, protocol_settings, data, method.result(state), device
+        )
+        models = tested.start(Streams("test", iteration))
+        for _ in range(options.models):
+            tested.step(models)
+        accuracy = tested.tables(models)[0]["test_accuracy"]
+        rows.append(
+            {
+                "dataset": options.dataset,
+                "network": options.network,
+                "ipc": options.ipc,
+                "protocol": protocol,
+                "iteration": iteration,
+                "iterations": options.iterations,
+                "test_accuracy_mean": round(accuracy.mean(), 3),
+                "test_accuracy_std": round(accuracy.std(ddof=0), 3),
+                "n": options.models,
+                "seconds": round(seconds, 1),
+                "lr_img": settings.lr_img,
+                "device": devices.describe(device),
+            }
+        )
+        print(rows[-1], flush=True)
+        name = f"distillation_{options.dataset}_{options.network}.csv"
+        pd.DataFrame(rows).to_csv(ROOT / "benchmarks/results" / name, index=False)
+
+    test(0, "own")
+    for iteration in range(1, options.iterations + 1):
+        method.step(state)
+        if iteration % options.every == 0 or iteration == options.iterations:
+            test(iteration, "own")
+    test(options.iterations, "ordinary")
+
+
+if __name__ == "__main__":
+    main()
