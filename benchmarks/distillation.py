@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/distillation.py [--dataset MNIST] [--network LeNet] [--iterations 1000]
 
-Every `--every` iterations the set is tested on fresh networks with its own steps and learning rates;
-after the last iteration ordinary training on the same images is tested too. Writes
+Every `--every` iterations the set is tested on fresh networks with its own steps and learning
+rates; after the last iteration ordinary training on the same images is tested too. Writes
 benchmarks/results/distillation_{dataset}_{network}.csv after each test.
 """
 
