@@ -31,4 +31,5 @@ with job(snakemake):
         digest=snakemake.params.code,
         device=device,
         seconds=time.monotonic() - started,
+        reference_test_accuracy=chosen.metadata.get("reference_test_accuracy"),
     )

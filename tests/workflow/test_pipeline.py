@@ -142,6 +142,10 @@ def test_everything_of_the_contract_is_made(finished):
             assert (place / "eval/ConvNet-width4.benchmark.tsv").exists()
         record = json.loads((results / folder(dataset, "dc") / "run.json").read_text())
         assert record["settings"]["iterations"] == 3
+        record_of_choice = json.loads(
+            (results / folder(dataset, "random") / "run.json").read_text()
+        )
+        assert record_of_choice["reference_test_accuracy"] is None
         assert record["resumed_from"] == []
     table = pd.read_csv(results / "tables/table1.csv")
     assert len(table) == 6
