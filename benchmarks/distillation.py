@@ -1,6 +1,6 @@
 """How good a set of dataset distillation is after more and more iterations.
 
-Usage: python benchmarks/distillation.py [--dataset MNIST] [--network LeNet] [--iterations 1000]
+Usage: PYTHONPATH=. python benchmarks/distillation.py [--dataset MNIST] [--iterations 1000]
 
 Every `--every` iterations the set is tested on fresh networks with its own steps and learning
 rates; after the last iteration ordinary training on the same images is tested too. Writes
@@ -8,18 +8,16 @@ benchmarks/results/distillation_{dataset}_{network}.csv after each test.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+from dclib import devices, evaluation, readers
+from dclib.methods.dataset_distillation import DatasetDistillation, Settings
+from dclib.seeding import Streams
 
-from dclib import devices, evaluation, readers  # noqa: E402
-from dclib.methods.dataset_distillation import DatasetDistillation, Settings  # noqa: E402
-from dclib.seeding import Streams  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Time one outer iteration of gradient matching, dclib beside the plain loop, in one process.
 
-Usage: python benchmarks/iteration.py [--dataset MNIST] [--ipc 1 10] [--threads 2] [--repeats 3]
+Usage: PYTHONPATH=.:tests python benchmarks/iteration.py [--dataset MNIST] [--ipc 1 10]
 
 The plain loop is tests/reference/gradient_matching.py. Both do the same iteration from the same
 random streams; the images they end with are compared. The plain loop is timed twice on a CPU: as a
@@ -10,21 +10,18 @@ sets it up. Writes benchmarks/results/iteration.csv.
 
 import argparse
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import torch
+from reference import gradient_matching as reference
+
+from dclib import devices, readers
+from dclib.methods.gradient_matching import GradientMatching, Settings, loops
+from dclib.seeding import Streams
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from reference import gradient_matching as reference  # noqa: E402
-
-from dclib import devices, readers  # noqa: E402
-from dclib.methods.gradient_matching import GradientMatching, Settings, loops  # noqa: E402
-from dclib.seeding import Streams  # noqa: E402
 
 
 def seconds(device: torch.device, action) -> tuple[float, torch.Tensor]:
