@@ -20,7 +20,8 @@ from PIL import Image
 from dclib import files
 from dclib.synthetic import SyntheticSet
 
-pytestmark = pytest.mark.xdist_group("workflow")
+# Tests of the finished grid run in one process, which makes it once; the others run anywhere.
+on_finished_grid = pytest.mark.xdist_group("finished grid")
 
 CONFIG = {
     "datasets": ["digits", {"name": "again", "source": "digits"}],
@@ -113,6 +114,7 @@ def folder(dataset, method, seed=0, ipc=1):
     return f"{dataset}/{method}/ConvNet-width4/ipc-{ipc}/seed-{seed}"
 
 
+@on_finished_grid
 def test_everything_of_the_contract_is_made(finished):
     results = finished.root / "results"
     for dataset in ("digits", "again"):
@@ -164,10 +166,12 @@ def test_everything_of_the_contract_is_made(finished):
     assert not one.equal(two)
 
 
+@on_finished_grid
 def test_a_finished_grid_has_nothing_to_do(finished):
     assert finished.planned() == set()
 
 
+@on_finished_grid
 def test_one_data_sets_learning_rate(project):
     dc = {**CONFIG["condensation"]["dc"], "per_dataset": {"digits": {"lr_img": 0.5}}}
     project.configure(condensation={"dc": dc})
@@ -181,6 +185,7 @@ def test_one_data_sets_learning_rate(project):
     assert {rule for rule, _ in planned} - {"condense", "evaluate"} == AGGREGATES
 
 
+@on_finished_grid
 def test_a_new_seed(project):
     project.configure(seeds=[0, 7])
     cells = {output for rule, output in project.planned() if rule not in AGGREGATES}
@@ -192,12 +197,14 @@ def test_a_new_seed(project):
     }
 
 
+@on_finished_grid
 def test_a_comment_in_the_code(project):
     project.edit("dclib/matching.py", "def match(", "# A comment.\n\n\ndef match(")
     project.edit("dclib/matching.py", '"""Return the matching loss', '"""Give the matching loss')
     assert project.planned() == set()
 
 
+@on_finished_grid
 def test_the_matching_itself(project):
     project.edit("dclib/matching.py", "+ 1e-6)", "+ 1e-5)")
     cells = {(rule, output) for rule, output in project.planned() if rule not in AGGREGATES}
@@ -211,6 +218,7 @@ def test_the_matching_itself(project):
     }
 
 
+@on_finished_grid
 def test_the_coresets_do_not_touch_the_condensed(project):
     project.edit("dclib/methods/coresets.py", '"selection"', '"choice"')
     planned = project.planned()
@@ -220,6 +228,7 @@ def test_the_coresets_do_not_touch_the_condensed(project):
     assert not any(rule == "condense" for rule, _ in planned)
 
 
+@on_finished_grid
 def test_touching_every_file(project):
     later = time.time() + 5
     for path in sorted(project.root.rglob("*"), key=lambda path: hash(path.name)):
@@ -229,6 +238,7 @@ def test_touching_every_file(project):
     assert project.planned() == set()
 
 
+@on_finished_grid
 def test_a_fresh_clone_beside_existing_results(project, tmp_path):
     fresh = clone(tmp_path / "fresh")
     shutil.copytree(project.root / "results", fresh.root / "results")  # keeps modification times
@@ -238,6 +248,7 @@ def test_a_fresh_clone_beside_existing_results(project, tmp_path):
     assert fresh.planned() == set()
 
 
+@on_finished_grid
 def test_what_never_changes_a_result(project):
     project.configure(
         execution={"checkpoint_seconds": 9, "threads": 2, "device": "cpu"},
@@ -247,6 +258,7 @@ def test_what_never_changes_a_result(project):
     assert project.planned() == set()
 
 
+@on_finished_grid
 def test_a_deleted_evaluation(project):
     place = folder("digits", "random")
     (project.root / "results" / place / "eval/ConvNet-width4.csv").unlink()
@@ -259,6 +271,7 @@ def test_a_deleted_evaluation(project):
     assert project.planned() == set()
 
 
+@on_finished_grid
 def test_a_deleted_picture(project):
     place = folder("digits", "dc")
     (project.root / "results" / place / "set.png").unlink()
@@ -338,6 +351,7 @@ def test_the_other_tables_are_planned(tmp_path):
     }  # fmt: skip
 
 
+@on_finished_grid
 def test_a_changed_published_figure(project):
     project.edit("resources/published.csv", "91.94", "91.95")
     assert {rule for rule, _ in project.planned()} == {"table1"}
@@ -360,7 +374,7 @@ def test_targets(tmp_path, target, rules):
     assert {rule for rule, _ in clone(tmp_path).planned(target)} == rules
 
 
-def test_a_killed_condensation_goes_on_where_it_was(finished, tmp_path):
+def test_a_killed_condensation_goes_on_where_it_was(tmp_path):
     """kill -9 of the job under Snakemake, then one more call."""
     project = clone(tmp_path / "killed")
     dc = {**CONFIG["condensation"]["dc"], "iterations": 60}
