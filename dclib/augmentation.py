@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,10 +41,22 @@ def augment(
     """
     if not kinds:
         return images
+    drawn = draw(images.shape, kinds, generator)
+    return transform(images, **{name: value.to(images.device) for name, value in drawn.items()})
+
+
+def draw(
+    shape: Sequence[int], kinds: Sequence[str], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return arguments of `transform` for images of `shape`, with one of `kinds` for each of them.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ValueError(f"augmentation '{unknown[0]}' is not one of {', '.join(KINDS)}")
-    n = len(images)
+    n = shape[0]
     drawn = torch.tensor([KINDS.index(kind) for kind in kinds])[
         torch.randint(len(kinds), (n,), generator=generator)
     ]
@@ -52,50 +64,57 @@ def augment(
     factor = 1 - SCALE + 2 * SCALE * torch.rand(n, 2, generator=generator, dtype=torch.float64)
     turn = (2 * torch.rand(n, generator=generator, dtype=torch.float64) - 1) * DEGREES
     crop, scale, rotate, noise = (drawn == index for index in range(len(KINDS)))
-    moved = transform(
-        images,
-        shift=torch.where(crop[:, None], shift, 0.0),
-        factor=torch.where(scale[:, None], factor, 1.0),
-        degrees=torch.where(rotate, turn, 0.0),
-        nearest=scale,
-        mean_around=crop | rotate,
-    )
+    parameters = {
+        "shift": torch.where(crop[:, None], shift, 0.0),
+        "factor": torch.where(scale[:, None], factor, 1.0),
+        "degrees": torch.where(rotate, turn, 0.0),
+        "nearest": scale,
+        "mean_around": crop | rotate,
+    }
     if "noise" in kinds:
-        added = torch.randn(images.shape, generator=generator, dtype=torch.float32) * NOISE
-        moved = moved + (added * noise[:, None, None, None]).to(images)
-    return moved
+        added = torch.randn(tuple(shape), generator=generator) * NOISE
+        parameters["noise"] = added * noise[:, None, None, None]
+    return parameters
 
 
 def transform(
-    images: Float[Tensor, "n channels height width"],
+    images: Float[Tensor, "*batches n channels height width"],
     *,
-    shift: Float[Tensor, "n 2"],
-    factor: Float[Tensor, "n 2"],
-    degrees: Float[Tensor, " n"],
-    nearest: Tensor,
-    mean_around: Tensor,
-) -> Float[Tensor, "n channels height width"]:
+    shift: Float[Tensor, "*batches n 2"],
+    factor: Float[Tensor, "*batches n 2"],
+    degrees: Float[Tensor, "*batches n"],
+    nearest: Bool[Tensor, "*batches n"],
+    mean_around: Bool[Tensor, "*batches n"],
+    noise: Float[Tensor, "*batches n channels height width"] | None = None,
+) -> Float[Tensor, "*batches n channels height width"]:
     """Move, scale and turn every image about its centre by parameters of its own.
 
     Args:
         shift: pixels, rows and columns, by which the window moves over the image.
         factor: enlargement, of height and of width.
         degrees: the angle, counter-clockwise.
-        nearest: bool [n], take the nearest pixel and do not interpolate.
-        mean_around: bool [n], what lies outside an image is the channel means of the batch, not 0.
+        nearest: take the nearest pixel and do not interpolate.
+        mean_around: what lies outside an image is the channel means of the batch, not 0.
+        noise: is added in the end.
     """
     height, width = images.shape[-2:]
+    exact, device = torch.float64, images.device
     angle = degrees * (math.pi / 180)
-    cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
-    rows = (torch.arange(height, dtype=torch.float64) - (height - 1) / 2)[None, :, None]
-    columns = (torch.arange(width, dtype=torch.float64) - (width - 1) / 2)[None, None, :]
+    cos, sin = torch.cos(angle)[..., None, None], torch.sin(angle)[..., None, None]
+    rows = (torch.arange(height, dtype=exact, device=device) - (height - 1) / 2)[:, None]
+    columns = torch.arange(width, dtype=exact, device=device) - (width - 1) / 2
     # Where in the image every output pixel comes from, in pixels from its centre.
-    down = (cos * rows + sin * columns) / factor[:, 0, None, None] + shift[:, 0, None, None]
-    right = (cos * columns - sin * rows) / factor[:, 1, None, None] + shift[:, 1, None, None]
+    down, right = factor[..., 0, None, None], factor[..., 1, None, None]
+    down = (cos * rows + sin * columns) / down + shift[..., 0, None, None]
+    right = (cos * columns - sin * rows) / right + shift[..., 1, None, None]
     down, right = down + (height - 1) / 2, right + (width - 1) / 2
-    down = torch.where(nearest[:, None, None], torch.floor(down + 0.5), down)
-    right = torch.where(nearest[:, None, None], torch.floor(right + 0.5), right)
+    down = torch.where(nearest[..., None, None], torch.floor(down + 0.5), down)
+    right = torch.where(nearest[..., None, None], torch.floor(right + 0.5), right)
     grid = torch.stack(((2 * right + 1) / width - 1, (2 * down + 1) / height - 1), dim=-1)
-    around = images.mean(dim=(0, 2, 3), keepdim=True) * mean_around.to(images)[:, None, None, None]
-    moved = functional.grid_sample(images - around, grid.to(images), align_corners=False)
-    return moved + around
+    around = images.mean(dim=(-4, -2, -1), keepdim=True)
+    around = around * mean_around.to(images)[..., None, None, None]
+    moved = functional.grid_sample(
+        (images - around).flatten(0, -4), grid.to(images).flatten(0, -4), align_corners=False
+    )
+    moved = moved.view(images.shape) + around
+    return moved if noise is None else moved + noise.to(images)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -128,8 +127,9 @@ class ImageDataset:
             raise InputError(f"{path}: not a prepared data set, it has no {error}") from error
 
 
+@functools.lru_cache
 def channel_statistics(
-    mean: Sequence[float], std: Sequence[float], dtype: torch.dtype, device: torch.device
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Float[Tensor, "channels 1 1"], Float[Tensor, "channels 1 1"]]:
     """Return mean and std as tensors that broadcast over images of shape [n, channels, h, w]."""
     return (

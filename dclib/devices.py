@@ -1,23 +1,43 @@
-"""Which device computes, and how it is set up to give the same bytes every time."""
+"""Which device computes, how exactly, and how it is set up to give the same bytes every time."""
 
 import contextlib
 import ctypes
+import logging
 import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
 
+import filelock
 import torch
 
 from dclib.errors import InputError
 
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
 # Images that go through a network at once, which bounds the memory of their activations.
 MICRO_BATCH = {"cpu": 128, "cuda": 1024}
+PRECISIONS = ("fp32", "tf32", "bf16")
+
+_claimed: dict[int, filelock.FileLock] = {}  # the GPU that this process holds until it ends
 
 
-def choose(request: str = "auto", threads: int | None = None) -> torch.device:
+def choose(
+    request: str = "auto", threads: int | None = None, jobs_per_device: int = 1
+) -> torch.device:
     """Return the device that `request` names, set up for repeatable results.
 
+    A GPU is the process's own until it ends, as far as other processes of this user ask for theirs
+    here: a free card is taken, and if there is none, one is waited for.
+
     Args:
-        request: `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+        request: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
         threads: CPU threads that PyTorch may use; None leaves its own choice.
+        jobs_per_device: how many processes may share a GPU, each with its part of the memory.
 
     Raises:
         InputError: the name is none of these, or there is no such GPU.
@@ -36,9 +56,137 @@ def choose(request: str = "auto", threads: int | None = None) -> torch.device:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
-    else:
-        _keep_freed_memory()
-    return torch.device(request)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        if not _claimed:
+            found = range(torch.cuda.device_count())
+            allowed = [int(index)] if index else list(found)
+            cards = [str(torch.cuda.get_device_properties(card).uuid) for card in allowed]
+            chosen, lock = claim(cards, jobs_per_device)
+            _claimed[allowed[chosen]] = lock
+        (card,) = _claimed
+        torch.cuda.set_device(card)
+        torch.cuda.set_per_process_memory_fraction(1 / jobs_per_device, card)
+        return torch.device("cuda", card)
+    _keep_freed_memory()
+    return torch.device("cpu")
+
+
+def claim(
+    cards: Sequence[str], jobs_per_card: int = 1, folder: Path | None = None, wait: float = 1.0
+) -> tuple[int, filelock.FileLock]:
+    """Return the index of a card with a free place, and the lock on it, waiting until there is one.
+
+    Cards fill up evenly. The system frees a lock when its process ends, however it ends.
+
+    Args:
+        cards: names that tell the cards of this machine apart.
+        jobs_per_card: places on each card.
+        folder: where the lock files are; None for one of this user's in the temporary folder.
+        wait: seconds between two looks.
+    """
+    folder = folder or Path(tempfile.gettempdir(), f"dclib-gpus-{os.getuid()}")
+    folder.mkdir(parents=True, exist_ok=True)
+    waiting = False
+    while True:
+        for place in range(jobs_per_card):
+            for index, card in enumerate(cards):
+                lock = filelock.FileLock(folder / f"{card}-{place}.lock")
+                with contextlib.suppress(filelock.Timeout):
+                    lock.acquire(timeout=0)
+                    return index, lock
+        if not waiting:
+            log.info("waiting for a GPU: all %d places are taken", jobs_per_card * len(cards))
+            waiting = True
+        time.sleep(wait)
+
+
+@contextlib.contextmanager
+def precision(device: torch.device, name: str) -> Iterator[None]:
+    """Compute in the precision `name` within the context.
+
+    `fp32`: float32 throughout. `tf32`: convolutions multiply in TensorFloat-32 on a GPU that has
+    it, as is PyTorch's default; elsewhere the same as fp32. `bf16`: convolutions and all but the
+    last linear layer in bfloat16 by autocast, while parameters, images, their gradients and
+    distances stay in float32.
+
+    Raises:
+        InputError: `name` is none of these.
+    """
+    if name not in PRECISIONS:
+        raise InputError(f"precision: '{name}' is not one of {', '.join(PRECISIONS)}")
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee" if name == "fp32" else "tf32"
+    half = name == "bf16"
+    try:  # parameters change within the context, so autocast must not remember them
+        with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+            yield
+    finally:
+        convolutions.fp32_precision = before
+
+
+class Repeated:
+    """A function that is called often, always on the same tensors, in place.
+
+    On a GPU its kernels are recorded as a CUDA graph after two calls and replayed from then on,
+    which spares the launches. The function takes nothing and returns nothing; it may not wait for
+    the GPU, and the shapes in it may not change.
+    """
+
+    def __init__(self, function: Callable[[], None], device: torch.device) -> None:
+        self._function = function
+        self._calls_before_recording = 2 if device.type == "cuda" else -1
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        if self._graph is None and self._calls_before_recording == 0:
+            self._record()
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._calls_before_recording -= 1
+            self._function()
+
+    def _record(self) -> None:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self._function()
+        except RuntimeError as error:
+            log.warning("no CUDA graph, kernels are launched one by one: %s", error)
+        else:
+            self._graph = graph
+
+
+def memory_budget(device: torch.device) -> int:
+    """Return the bytes that one batched operation may take.
+
+    It follows from the size of the card and not from what is free, so that the same settings are
+    always cut into the same pieces.
+    """
+    if device.type == "cpu":
+        return 2**31
+    share = torch.cuda.get_per_process_memory_fraction(device)
+    return int(torch.cuda.get_device_properties(device).total_memory * share) // 2
+
+
+def in_pieces(
+    function: Callable[[slice], Result], count: int, bytes_each: int, device: torch.device
+) -> list[Result]:
+    """Return what `function` makes of slices of `range(count)`, as large as the memory allows.
+
+    Args:
+        bytes_each: memory that one more element takes.
+    """
+    size = max(1, min(count, memory_budget(device) // max(1, bytes_each)))
+    while True:
+        try:
+            return [function(slice(i, i + size)) for i in range(0, count, size)]
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = -(-size // 2)
+            log.warning("out of memory: going on with %d of %d at a time", size, count)
 
 
 def _keep_freed_memory() -> None:

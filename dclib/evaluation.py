@@ -2,20 +2,20 @@
 
 import dataclasses
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import devices, files, networks, protocol, provenance, runner
-from dclib.augmentation import augment
+from dclib import augmentation, devices, files, memory, networks, protocol, provenance, runner
 from dclib.datasets import ImageDataset
+from dclib.ensembles import Ensemble, descend
 from dclib.errors import InputError
 from dclib.seeding import Streams, global_seed
 from dclib.synthetic import SyntheticSet
@@ -32,6 +32,7 @@ class Settings:
         epochs: passes over the set.
         lr, momentum, weight_decay, batch: SGD; from half-way on the learning rate is a tenth, and
             the momentum starts anew.
+        precision: `fp32`, `tf32` or `bf16`, see `dclib.devices.precision`.
         augmentation: kinds of `dclib.augmentation`, one of which is drawn for every image.
         curve_points: at how many epochs, evenly spaced up to the last, a network is tested.
         protocol: `own`: a set that was learnt for steps and learning rates of its own (dd) is
@@ -44,6 +45,7 @@ class Settings:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     batch: int = 256
+    precision: str = "tf32"
     augmentation: tuple[str, ...] = ()
     curve_points: int = 20
     protocol: str = "own"
@@ -78,7 +80,14 @@ class State:
 
 
 class Evaluation:
-    """Trains one network a step on `training`, a synthetic set or the whole training split."""
+    """Trains networks on `training`, a synthetic set, or on the whole training split if it is None.
+
+    On a GPU all networks of a set are trained at once, as far as the memory allows. On a CPU, and
+    on the whole training split, they are trained one after another, which is as fast there.
+
+    Attributes:
+        together: how many networks a step trains.
+    """
 
     def __init__(
         self,
@@ -109,6 +118,7 @@ class Evaluation:
             self.images, self.labels = self.data.train_images, self.data.train_labels
         else:
             self.images, self.labels = training.images.to(device), training.labels.to(device)
+        self.together = settings.models if self.device.type == "cuda" and training else 1
         self.rates = None
         if training is not None and settings.protocol == "own":
             self.rates = training.learning_rates
@@ -129,38 +139,45 @@ class Evaluation:
             torch.zeros((), dtype=torch.int64),
         )
 
+    @property
+    def steps(self) -> int:
+        """How many steps train all networks."""
+        return -(-self.settings.models // self.together)
+
     def step(self, state: State) -> dict[str, Tensor]:
-        """Train and test the next network."""
+        """Train and test the next networks."""
         started = time.monotonic()
-        model, data = int(state.done), self.data
-        seed = state.random.seed("models")
-        streams = Streams(seed)
-        with global_seed(streams.seed("network"), self.device):
-            network = networks.build(self.network, data.channels, data.image_size, data.num_classes)
-            if self.rates is not None:
-                protocol.initialise(network)
-        network = network.to(self.device)
-        curve: list[float] = []
-        if self.rates is None:
-            self._train(network, streams, lambda: curve.append(self._test(network)))
-        else:
-            images, labels = (
-                protocol.by_step(tensor, data.num_classes) for tensor in (self.images, self.labels)
-            )
-            protocol.train(network, images, labels[0], self.rates)
-            curve.append(self._test(network))
-        accuracy, loss = self._measure(network, self.images, self.labels)
-        if not math.isfinite(loss):
+        first = int(state.done)
+        last = min(first + self.together, self.settings.models)
+        seeds = [state.random.seed("models") for _ in range(first, last)]
+        shape, batch = self.images.shape[1:], min(self.settings.batch, len(self.labels))
+        each = memory.training_bytes(self._fresh_network(Streams(0)), shape, batch)
+        with devices.precision(self.device, self.settings.precision):
+            for part, (rows, curve) in devices.in_pieces(
+                lambda part: (part, self._train_and_test(seeds[part])),
+                len(seeds),
+                each,
+                self.device,
+            ):
+                state.rows[first:last][part, :3] = rows
+                state.curve[first:last][part] = curve
+        losses = state.rows[first:last, 2]
+        if not losses.isfinite().all():
+            model = int(losses.isfinite().logical_not().nonzero()[0])
             raise InputError(
-                f"the loss of model {model + 1} is {loss}: the learning rate is too large"
+                f"the loss of model {first + model + 1} is {float(losses[model])}: the learning "
+                "rate is too large"
             )
-        state.seeds[model] = seed
-        state.curve[model] = torch.tensor(curve, dtype=torch.float64)
-        state.rows[model] = torch.tensor(
-            [curve[-1], accuracy, loss, time.monotonic() - started], dtype=torch.float64
-        )
-        state.done += 1
-        log.info("model %d of %d: test accuracy %.2f %%", model + 1, len(state.seeds), curve[-1])
+        state.seeds[first:last] = torch.tensor(seeds)
+        state.rows[first:last, 3] = (time.monotonic() - started) / len(seeds)
+        state.done += len(seeds)
+        for model in range(first, last):
+            log.info(
+                "model %d of %d: test accuracy %.2f %%",
+                model + 1,
+                self.settings.models,
+                state.rows[model, 0],
+            )
         return {}
 
     def tables(self, state: State) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -180,49 +197,130 @@ class Evaluation:
         )
         return rows, curve
 
-    def _train(self, network: nn.Module, streams: Streams, test: Callable[[], None]) -> None:
+    def _fresh_network(self, streams: Streams) -> nn.Module:
+        """Return an initialised network, drawn on the CPU."""
+        data = self.data
+        with global_seed(streams.seed("network"), torch.device("cpu")):
+            network = networks.build(self.network, data.channels, data.image_size, data.num_classes)
+            if self.rates is not None:
+                protocol.initialise(network)
+        return network.to(self.device)
+
+    def _train_and_test(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return a row for each network, test and training accuracy and loss, and the curves."""
+        streams = [Streams(seed) for seed in seeds]
+        fresh = [self._fresh_network(own) for own in streams]
+        curve: list[Tensor] = []
+        if self.rates is None:
+            ensemble = Ensemble(fresh)
+            self._train(ensemble, streams, lambda: curve.append(self._test(ensemble)))
+        else:
+            images, labels = (
+                protocol.by_step(tensor, self.data.num_classes)
+                for tensor in (self.images, self.labels)
+            )
+            for network in fresh:
+                protocol.train(network, images, labels[0], self.rates)
+            ensemble = Ensemble(fresh)
+            curve.append(self._test(ensemble))
+        accuracy, loss = self._measure(ensemble, self.images, self.labels)
+        return torch.stack((curve[-1], accuracy, loss), dim=1), torch.stack(curve, dim=1)
+
+    def _train(
+        self, ensemble: Ensemble, streams: Sequence[Streams], test: Callable[[], None]
+    ) -> None:
         settings = self.settings
         test_epochs = set(settings.test_epochs())
-        lr = settings.lr
+        velocities = [torch.zeros_like(parameter) for parameter in ensemble.parameters]
+        steps: dict[int, _Step] = {}
         for epoch in range(1, settings.epochs + 1):
             if epoch == 1 or epoch == settings.epochs // 2 + 1:
-                optimizer = torch.optim.SGD(
-                    network.parameters(),
-                    lr=lr if epoch == 1 else 0.1 * lr,
-                    momentum=settings.momentum,
-                    weight_decay=settings.weight_decay,
-                )
-            network.train()
-            order = torch.randperm(len(self.labels), generator=streams["order"])
-            for batch in order.to(self.device).split(settings.batch):
-                images = augment(
-                    self._floats(self.images[batch]), settings.augmentation, streams["augmentation"]
-                )
-                optimizer.zero_grad()
-                functional.cross_entropy(network(images), self.labels[batch]).backward()
-                optimizer.step()
+                lr = settings.lr if epoch == 1 else 0.1 * settings.lr
+                torch._foreach_zero_(velocities)
+                steps = {}
+            ensemble.train()
+            orders = [torch.randperm(len(self.labels), generator=s["order"]) for s in streams]
+            for batch in torch.stack(orders).split(settings.batch, dim=1):
+                size = batch.shape[1]
+                if size not in steps:
+                    steps[size] = _Step(self, ensemble, velocities, lr)
+                steps[size](batch, [own["augmentation"] for own in streams])
             if epoch in test_epochs:
                 test()
 
-    def _test(self, network: nn.Module) -> float:
-        return self._measure(network, self.data.test_images, self.data.test_labels)[0]
+    def _test(self, ensemble: Ensemble) -> Tensor:
+        return self._measure(ensemble, self.data.test_images, self.data.test_labels)[0]
 
-    def _measure(self, network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-        """Return accuracy in percent and mean cross-entropy."""
-        network.eval()
-        correct = torch.zeros((), dtype=torch.float64, device=self.device)
-        loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        size = devices.MICRO_BATCH[self.device.type]
+    def _measure(
+        self, ensemble: Ensemble, images: Tensor, labels: Tensor
+    ) -> tuple[Float[Tensor, " models"], Float[Tensor, " models"]]:
+        """Return accuracy in percent and mean cross-entropy of every network, on the CPU."""
+        ensemble.train(False)
+        correct, loss = torch.zeros(2, ensemble.size, dtype=torch.float64, device=self.device)
+        size = max(1, devices.MICRO_BATCH[self.device.type] // ensemble.size)
         with torch.no_grad():
             for batch, target in zip(images.split(size), labels.split(size), strict=True):
-                logits = network(self._floats(batch))
-                correct += (logits.argmax(1) == target).sum()
-                loss += functional.cross_entropy(logits, target, reduction="sum")
-        return 100 * float(correct) / len(labels), float(loss) / len(labels)
+                logits = ensemble(self.floats(batch))
+                correct += (logits.argmax(2) == target).sum(1)
+                losses = functional.cross_entropy(
+                    logits.flatten(0, 1), target.repeat(ensemble.size), reduction="none"
+                )
+                loss += losses.view(ensemble.size, -1).sum(1)
+        return 100 * correct.cpu() / len(labels), loss.cpu() / len(labels)
 
-    def _floats(self, images: Tensor) -> Tensor:
+    def floats(
+        self, images: Shaped[Tensor, "*models batch channels height width"]
+    ) -> Float[Tensor, "*models batch channels height width"]:
         """Normalise images of the data set; those of a synthetic set are so already."""
-        return self.data.normalise(images) if images.dtype == torch.uint8 else images
+        if images.dtype != torch.uint8:
+            return images
+        return self.data.normalise(images.flatten(0, -4)).view(images.shape)
+
+
+class _Step:
+    """A step of training, on buffers that stay where they are in memory."""
+
+    def __init__(
+        self, evaluation: Evaluation, ensemble: Ensemble, velocities: list[Tensor], lr: float
+    ) -> None:
+        self.evaluation, self.ensemble = evaluation, ensemble
+        self.velocities, self.lr = velocities, lr
+        self._inputs: dict[str, Tensor] = {}
+        self._repeated = devices.Repeated(self._once, evaluation.device)
+
+    def __call__(self, batch: Tensor, random: Sequence[torch.Generator]) -> None:
+        """Train on the images of these indices, a row for each network."""
+        evaluation = self.evaluation
+        inputs = {"batch": batch}
+        if kinds := evaluation.settings.augmentation:
+            shape = (batch.shape[1], *evaluation.images.shape[1:])
+            drawn = [augmentation.draw(shape, kinds, generator) for generator in random]
+            inputs |= {name: torch.stack([one[name] for one in drawn]) for name in drawn[0]}
+        for name, value in inputs.items():
+            if name not in self._inputs:
+                self._inputs[name] = value.to(evaluation.device)
+            self._inputs[name].copy_(value, non_blocking=True)
+        self._repeated()
+
+    def _once(self) -> None:
+        evaluation, settings = self.evaluation, self.evaluation.settings
+        inputs = dict(self._inputs)
+        batch = inputs.pop("batch")
+        images, labels = evaluation.floats(evaluation.images[batch]), evaluation.labels[batch]
+        if inputs:
+            images = augmentation.transform(images, **inputs)
+        losses = functional.cross_entropy(
+            self.ensemble(images).flatten(0, 1), labels.flatten(), reduction="none"
+        )
+        loss = losses.view(labels.shape).mean(1).sum()
+        descend(
+            self.ensemble.parameters,
+            torch.autograd.grad(loss, self.ensemble.parameters),
+            self.velocities,
+            lr=self.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
 
 
 def evaluate(
@@ -248,7 +346,7 @@ def evaluate(
     runner.iterate(
         evaluation.step,
         state,
-        evaluation.settings.models,
+        evaluation.steps,
         checkpoint=checkpoint,
         digest=provenance.digest(
             digest, evaluation.fingerprint, evaluation.network, evaluation.settings, random.key

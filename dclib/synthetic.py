@@ -41,7 +41,10 @@ class SyntheticSet:
     def pixels(self) -> Float[Tensor, "n channels height width"]:
         """Return the images de-normalised and clipped to [0, 1]."""
         mean, std = channel_statistics(
-            self.metadata["mean"], self.metadata["std"], self.images.dtype, self.images.device
+            tuple(self.metadata["mean"]),
+            tuple(self.metadata["std"]),
+            self.images.dtype,
+            self.images.device,
         )
         return (self.images * std + mean).clamp(0, 1)
 

@@ -13,7 +13,9 @@ snakemake = globals()["snakemake"]  # put there by Snakemake
 with job(snakemake):
     cell, settings = snakemake.params.cell, snakemake.params.settings
     execution = snakemake.config["execution"]
-    device = devices.choose(execution["device"], execution["threads"])
+    device = devices.choose(
+        execution["device"], execution["threads"], execution["gpu_jobs_per_device"]
+    )
     method = importlib.import_module(f"dclib.methods.{snakemake.params.module}")
     runner.run(
         method.create(cell.network, method.Settings(**settings), device),

@@ -9,7 +9,9 @@ snakemake = globals()["snakemake"]  # put there by Snakemake
 with job(snakemake):
     cell, settings = snakemake.params.cell, snakemake.params.settings
     network, execution = snakemake.wildcards.eval_network, snakemake.config["execution"]
-    device = devices.choose(execution["device"], execution["threads"])
+    device = devices.choose(
+        execution["device"], execution["threads"], execution["gpu_jobs_per_device"]
+    )
     evaluation.evaluate(
         evaluation.from_files(
             network, settings, snakemake.input.data, snakemake.input.get("set") or None, device

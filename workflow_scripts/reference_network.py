@@ -16,7 +16,9 @@ with job(snakemake):
             network,
             reference_network.Settings(**snakemake.params.settings),
             ImageDataset.load(snakemake.input.data),
-            devices.choose(execution["device"], execution["threads"]),
+            devices.choose(
+                execution["device"], execution["threads"], execution["gpu_jobs_per_device"]
+            ),
         ),
         Streams(dataset, "reference", network),
         snakemake.output[0],

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import matching, networks
+from dclib import devices, matching, networks
 from dclib.datasets import ImageDataset
 from dclib.seeding import Streams, global_seed
 from dclib.synthetic import SyntheticSet, class_labels
@@ -40,6 +40,8 @@ class Settings:
         lr_img, momentum_img: SGD on the images.
         lr_net, batch_net: SGD on the network.
         distance: `ours`, `mse` or `cos`, see `dclib.matching.distance`.
+        precision: `fp32`, `tf32` or `bf16`, see `dclib.devices.precision`.
+        engine: what computes the matching, see `dclib.matching.match`.
     """
 
     iterations: int = 1000
@@ -53,6 +55,8 @@ class Settings:
     lr_net: float = 0.01
     batch_net: int = 256
     distance: str = "ours"
+    precision: str = "tf32"
+    engine: str = "auto"
 
 
 @dataclasses.dataclass
@@ -65,6 +69,7 @@ class State:
     images: Float[Tensor, "n channels height width"]
     momentum: Float[Tensor, "n channels height width"]
     labels: Int64[Tensor, " n"]
+    steps: "_Steps | None" = None  # made in the first iteration
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"images": self.images, "momentum": self.momentum}
@@ -108,25 +113,24 @@ class GradientMatching:
 
     def step(self, state: State) -> dict[str, Tensor]:
         """Match the gradients of one freshly initialised network along its training."""
-        settings, data = self.settings, state.data
+        settings = self.settings
         outer, inner = loops(state.ipc)
         outer, inner = settings.outer_steps or outer, settings.inner_epochs or inner
-        with global_seed(state.random.seed("networks"), self.device):
-            network = networks.build(
-                self.network, data.channels, data.image_size, data.num_classes
-            ).to(self.device, self.dtype)
-        total = torch.zeros((), dtype=self.dtype, device=self.device)
-        for outer_step in range(outer):
-            self._set_batch_norms(network, state)
-            real = self._sample(state, "real batches", settings.real_batch)
-            by_class = state.images.view(data.num_classes, state.ipc, *state.images.shape[1:])
-            loss, gradient = matching.match(network, real, by_class, settings.distance)
-            state.momentum.mul_(settings.momentum_img).add_(gradient.view_as(state.images))
-            state.images.sub_(state.momentum, alpha=settings.lr_img)
-            total += loss
-            if outer_step < outer - 1:
-                self._train(network, state, inner)
-        return {"loss": total / (outer * data.num_classes)}
+        steps = state.steps = state.steps or _Steps(self, state)
+        steps.restart(self.fresh_network(state.data, state.random.seed("networks")))
+        with devices.precision(self.device, settings.precision):
+            for outer_step in range(outer):
+                steps.set_batch_norms()
+                steps.match()
+                if outer_step < outer - 1:
+                    steps.train(inner)
+        return {"loss": steps.loss / (outer * state.data.num_classes)}
+
+    def fresh_network(self, data: ImageDataset, seed: int) -> networks.Network:
+        """Return a network with PyTorch's default initialisation, drawn on the CPU."""
+        with global_seed(seed, torch.device("cpu")):
+            network = networks.build(self.network, data.channels, data.image_size, data.num_classes)
+        return network.to(self.device, self.dtype)
 
     def result(self, state: State) -> SyntheticSet:
         """Return the images as they are now."""
@@ -134,36 +138,95 @@ class GradientMatching:
         metadata = {"mean": data.mean, "std": data.std, "class_names": data.class_names}
         return SyntheticSet(state.images.detach().clone(), state.labels, metadata)
 
-    def _set_batch_norms(self, network: nn.Module, state: State) -> None:
+
+class _Steps:
+    """The parts of an iteration, on a network and buffers that stay where they are in memory.
+
+    Random numbers are drawn on the CPU, ahead of the device, so that all devices get the same.
+    """
+
+    def __init__(self, method: GradientMatching, state: State) -> None:
+        self.settings, self.state = method.settings, state
+        self.device, self.dtype = method.device, method.dtype
+        self.network = method.fresh_network(state.data, 0)
+        self.parameters: list[Tensor] = list(self.network.parameters())
+        self.loss = torch.zeros((), dtype=self.dtype, device=self.device)
+        self._real: dict[str, tuple[Tensor, list[int]]] = {}  # indices, and how many of each class
+        self._match = devices.Repeated(self._match_once, self.device)
+        self._batches: dict[int, tuple[Tensor, devices.Repeated]] = {}
+
+    def restart(self, fresh: nn.Module) -> None:
+        """Begin anew with the parameters of `fresh`."""
+        self.network.load_state_dict(fresh.state_dict())
+        self.loss.zero_()
+
+    def set_batch_norms(self) -> None:
         """Estimate the running statistics from real images, then hold them during matching."""
-        layers = networks.batch_norms(network)
+        layers = networks.batch_norms(self.network)
         if not layers:
             return
-        network.train()
+        self.network.train()
         with torch.no_grad():
-            batch = self._sample(state, "batchnorm batches", self.settings.batchnorm_batch)
-            network(torch.cat(batch))
+            self._draw("batchnorm batches", self.settings.batchnorm_batch)
+            self.network(torch.cat(self._images("batchnorm batches")))
         for layer in layers:
             layer.eval()
 
-    def _sample(self, state: State, stream: str, size: int) -> list[Tensor]:
-        """Return up to `size` random real images of every class, normalised."""
-        chosen = state.data.sample(size, state.random[stream])
-        images = state.data.train_images[torch.cat(chosen).to(self.device)]
-        normalised = state.data.normalise(images, self.dtype)
-        return list(normalised.split([len(indices) for indices in chosen]))
+    def match(self) -> None:
+        """Draw real images and update the synthetic ones; the loss is added to `loss`."""
+        self._draw("real batches", self.settings.real_batch)
+        self._match()
 
-    def _train(self, network: nn.Module, state: State, epochs: int) -> None:
+    def train(self, epochs: int) -> None:
         """Train the network on the whole synthetic set."""
-        network.train()
-        parameters: list[Tensor] = list(network.parameters())
-        for _ in range(epochs):
-            order = torch.randperm(len(state.labels), generator=state.random["training order"])
-            for batch in order.to(self.device).split(self.settings.batch_net):
-                loss = functional.cross_entropy(network(state.images[batch]), state.labels[batch])
-                gradients = torch.autograd.grad(loss, parameters)
+        self.network.train()
+        random, count = self.state.random["training order"], len(self.state.labels)
+        orders = torch.stack([torch.randperm(count, generator=random) for _ in range(epochs)])
+        for order in orders.to(self.device, non_blocking=True):
+            for batch in order.split(self.settings.batch_net):
+                self._train_on(batch)
+
+    def _match_once(self) -> None:
+        state, settings = self.state, self.settings
+        real = self._images("real batches")
+        by_class = state.images.view(len(real), state.ipc, *state.images.shape[1:])
+        loss, gradient = matching.match(
+            self.network, real, by_class, settings.distance, settings.engine
+        )
+        state.momentum.mul_(settings.momentum_img).add_(gradient.view_as(state.images))
+        state.images.sub_(state.momentum, alpha=settings.lr_img)
+        self.loss += loss
+
+    def _draw(self, stream: str, size: int) -> None:
+        """Choose up to `size` random real images of every class."""
+        chosen = self.state.data.sample(size, self.state.random[stream])
+        indices = torch.cat(chosen)
+        if stream not in self._real:
+            self._real[stream] = indices.to(self.device), [len(part) for part in chosen]
+        self._real[stream][0].copy_(indices, non_blocking=True)
+
+    def _images(self, stream: str) -> list[Tensor]:
+        """Return the real images that were drawn, class by class, normalised."""
+        indices, sizes = self._real[stream]
+        data = self.state.data
+        return list(data.normalise(data.train_images[indices], self.dtype).split(sizes))
+
+    def _train_on(self, batch: Tensor) -> None:
+        """Do one step of gradient descent on the synthetic images of these indices."""
+        if len(batch) not in self._batches:
+            buffer = batch.clone()
+
+            def descend() -> None:
+                images, labels = self.state.images[buffer], self.state.labels[buffer]
+                loss = functional.cross_entropy(self.network(images), labels)
+                gradients = torch.autograd.grad(loss, self.parameters)
                 with torch.no_grad():
-                    torch._foreach_add_(parameters, gradients, alpha=-self.settings.lr_net)
+                    torch._foreach_add_(self.parameters, gradients, alpha=-self.settings.lr_net)
+
+            self._batches[len(batch)] = buffer, devices.Repeated(descend, self.device)
+        buffer, step = self._batches[len(batch)]
+        buffer.copy_(batch)
+        step()
 
 
 create = GradientMatching

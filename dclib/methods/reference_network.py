@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from dclib import devices, files, networks, provenance, runner
 from dclib.datasets import ImageDataset
+from dclib.ensembles import descend
 from dclib.errors import InputError
 from dclib.networks import Network
 from dclib.seeding import Streams, global_seed
@@ -129,6 +130,7 @@ class Training:
             torch._foreach_zero_(state.velocities)
         lr = self.settings.lr if epoch <= half else 0.1 * self.settings.lr
         state.network.train()
+        parameters: list[Tensor] = list(state.network.parameters())
         order = torch.randperm(len(data.train_labels), generator=state.random["order"])
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for batch in torch.split(order.to(self.device), self.settings.batch):
@@ -136,20 +138,17 @@ class Training:
             logits = state.network(data.normalise(data.train_images[batch]))
             loss = functional.cross_entropy(logits, labels)
             state.visit(batch, logits.argmax(1) == labels)
-            self._update(state, loss, lr)
+            descend(
+                parameters,
+                torch.autograd.grad(loss, parameters),
+                state.velocities,
+                lr=lr,
+                momentum=self.settings.momentum,
+                weight_decay=self.settings.weight_decay,
+            )
             total += loss.detach() * len(batch)
         state.done += 1
         return {"loss": total / len(data.train_labels)}
-
-    def _update(self, state: State, loss: Tensor, lr: float) -> None:
-        """Do one step of SGD with momentum and weight decay, as torch.optim.SGD defines it."""
-        parameters: list[Tensor] = list(state.network.parameters())
-        gradients = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            decayed = torch._foreach_add(gradients, parameters, alpha=self.settings.weight_decay)
-            torch._foreach_mul_(state.velocities, self.settings.momentum)
-            torch._foreach_add_(state.velocities, decayed)
-            torch._foreach_add_(parameters, state.velocities, alpha=-lr)
 
 
 class Reference(NamedTuple):

@@ -14,6 +14,7 @@ DOUBLE = torch.float64
 CPU = torch.device("cpu")
 NETWORKS = [
     "ConvNet-width8",
+    "ConvNet-width8-groupnorm-swish-maxpool",
     "MLP",
     "LeNet",
     "ConvNet-width8-batchnorm",
@@ -28,15 +29,16 @@ def batches(ipc=2, classes=3):
     return real, synthetic
 
 
+@pytest.mark.parametrize("engine", ["by_class", "batched"])
 @pytest.mark.parametrize("kind", matching.DISTANCES)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_loss_and_image_gradient_agree_with_the_plain_loop(name, kind):
+def test_loss_and_image_gradient_agree_with_the_plain_loop(name, kind, engine):
     real, synthetic = batches()
     torch.manual_seed(2)
     network = networks.build(name, 3, (32, 32), 3).double()
     for layer in networks.batch_norms(network):
         layer.eval()
-    loss, gradient = matching.match(network, real, synthetic, kind)
+    loss, gradient = matching.match(network, real, synthetic, kind, engine)
     expected_loss, expected_gradient = reference.match(network, real, synthetic, kind)
     assert loss > 0
     torch.testing.assert_close(loss, expected_loss, rtol=0, atol=1e-9)
