@@ -212,6 +212,11 @@ def peak_memory_mib(device: torch.device) -> float:
     """Return the peak memory in MiB: allocated on the GPU, or resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    import resource  # POSIX only; kilobytes on Linux
+    # Not the usage that the system reports of a process, which begins with its parent's.
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
+    import resource  # POSIX only; kilobytes on Linux, bytes on macOS
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,12 +1,13 @@
 """The matching against the plain transcription in tests/reference, and against closed forms."""
 
+import copy
 import dataclasses
 
 import pytest
 import torch
 from reference import gradient_matching as reference
 
-from dclib import matching, networks
+from dclib import devices, matching, networks
 from dclib.methods.gradient_matching import GradientMatching, Settings, loops
 from dclib.seeding import Streams
 
@@ -43,6 +44,31 @@ def test_loss_and_image_gradient_agree_with_the_plain_loop(name, kind, engine):
     assert loss > 0
     torch.testing.assert_close(loss, expected_loss, rtol=0, atol=1e-9)
     torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["by_class", "batched"])
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("bf16", 0.2)])
+def test_precision_costs_what_it_may(precision, bound, engine):
+    """Relative to the image gradient in float64; bfloat16 has 8 bits."""
+    real, synthetic = batches()
+    torch.manual_seed(2)
+    network = networks.build("ConvNet-width8", 3, (32, 32), 3)
+    _, exact = reference.match(copy.deepcopy(network).double(), real, synthetic)
+    with devices.precision(CPU, precision):
+        _, gradient = matching.match(
+            network, [images.float() for images in real], synthetic.float(), engine=engine
+        )
+    assert gradient.dtype == torch.float32
+    assert (gradient - exact).norm() < bound * exact.norm()
+    assert (gradient - exact).norm() > 0
+
+
+def test_unknown_engines_and_distances_are_refused():
+    network = networks.build("MLP", 3, (32, 32), 3).double()
+    with pytest.raises(ValueError, match="engine 'fast' is not one of auto, by_class, batched"):
+        matching.match(network, *batches(), engine="fast")
+    with pytest.raises(ValueError, match="distance 'ous' is not one of"):
+        matching.match(network, *batches(), kind="ous")
 
 
 def test_image_gradient_agrees_with_finite_differences():

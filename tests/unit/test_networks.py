@@ -133,3 +133,38 @@ def test_unknown_names_get_one_line(name, message):
         networks.build(name, 1, (28, 28), 10)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (6, 10), (7, 8), (5, 5)])
+def test_the_pool_is_average_pooling_to_the_second_derivative(size):
+    maps = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    pool = networks.Pool()
+    expected = functional.avg_pool2d(maps, 2)
+    torch.testing.assert_close(pool(maps), expected, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(pool, maps)
+    assert torch.autograd.gradgradcheck(pool, maps)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_first_convolution_in_bfloat16_is_a_convolution(channels):
+    torch.manual_seed(0)
+    layer = networks.FirstConv(channels, 8, 3, padding=3)
+    plain = nn.Conv2d(channels, 8, 3, padding=3)
+    plain.load_state_dict(layer.state_dict())
+    images = torch.randn(4, channels, 28, 28)
+    torch.testing.assert_close(layer(images), plain(images), rtol=0, atol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = layer(images)
+    assert maps.dtype == torch.bfloat16
+    upstream = torch.randn(maps.shape)
+    expected = torch.autograd.grad(plain(images), list(plain.parameters()), upstream)
+    results = torch.autograd.grad(maps.float(), list(layer.parameters()), upstream)
+    torch.testing.assert_close(maps.float(), plain(images), rtol=0.02, atol=0.02)
+    for result, exact in zip(results, expected, strict=True):
+        assert (result - exact).norm() < 0.01 * exact.norm()
+
+
+def test_logits_are_float32_whatever_autocast_says():
+    network = networks.build("ConvNet-width8", 1, (28, 28), 10)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network(torch.randn(2, 1, 28, 28)).dtype == torch.float32

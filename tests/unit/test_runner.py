@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from dclib import files, runner
 from dclib.errors import InputError
-from dclib.methods import Method, Resumable
+from dclib.methods import Method, Resumable, gradient_matching
 from dclib.methods.gradient_matching import GradientMatching, Settings
 from dclib.seeding import Streams
 from dclib.synthetic import SyntheticSet
@@ -118,9 +118,9 @@ def test_an_interrupted_step_is_done_again_as_it_was(digits, tmp_path):
 
             def disturbed(epochs):
                 train(steps, epochs)  # half an iteration
-                if len(trained) == 2:
-                    os.kill(os.getpid(), signal.SIGTERM)
                 trained.append(epochs)
+                if len(trained) == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
 
             steps.train = disturbed
             return super().step(state)

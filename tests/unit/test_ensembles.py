@@ -1,0 +1,106 @@
+"""Networks side by side do what each of them does by itself."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch.nn import functional
+
+from dclib import networks
+from dclib.ensembles import Ensemble, descend
+from dclib.evaluation import Evaluation, Settings
+from dclib.methods import coresets
+from dclib.seeding import Streams
+
+CPU = torch.device("cpu")
+NAMES = ["ConvNet-width8", "ConvNet-width8-batchnorm", "LeNet", "MLP", "ConvNet-width8-maxpool"]
+
+
+def build(name, count):
+    torch.manual_seed(0)
+    return [networks.build(name, 1, (28, 28), 5).double() for _ in range(count)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_and_training_are_those_of_each_network(name):
+    alone, members = build(name, 3), build(name, 3)
+    ensemble = Ensemble(members)
+    images = torch.randn(3, 6, 1, 28, 28, dtype=torch.float64)
+    labels = torch.randint(5, (3, 6))
+    velocities = [torch.zeros_like(parameter) for parameter in ensemble.parameters]
+    optimizers = [
+        torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
+        for network in alone
+    ]
+    for _ in range(3):
+        ensemble.train()
+        losses = functional.cross_entropy(
+            ensemble(images).flatten(0, 1), labels.flatten(), reduction="none"
+        )
+        gradients = torch.autograd.grad(losses.view(3, 6).mean(1).sum(), ensemble.parameters)
+        descend(ensemble.parameters, gradients, velocities, lr=0.1, momentum=0.9, weight_decay=1e-3)
+        for network, optimizer, own, targets in zip(alone, optimizers, images, labels, strict=True):
+            network.train()
+            optimizer.zero_grad()
+            functional.cross_entropy(network(own), targets).backward()
+            optimizer.step()
+    ensemble.train(False)
+    shared = torch.randn(4, 1, 28, 28, dtype=torch.float64)
+    logits = ensemble(shared)
+    assert logits.shape == (3, 4, 5)
+    for network, own in zip(alone, logits, strict=True):
+        network.eval()  # with running statistics, where there are any
+        torch.testing.assert_close(own, network(shared), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("augmentation", [(), ("crop", "scale", "rotate"), ("crop", "noise")])
+def test_evaluating_networks_together_changes_nothing_but_rounding(digits, augmentation):
+    chosen = coresets.random(digits, 3, Streams("set"))
+    settings = Settings(models=5, epochs=6, batch=20, curve_points=2, augmentation=augmentation)
+    rows, curves = [], []
+    for together in (1, 2, 5):
+        made = Evaluation("ConvNet-width8", settings, digits, chosen, CPU)
+        made.together = together
+        state = made.start(Streams("cell"))
+        assert made.steps == -(-5 // together)
+        for _ in range(made.steps):
+            made.step(state)
+        one, curve = made.tables(state)
+        rows.append(one)
+        curves.append(curve)
+    for one, curve in zip(rows[1:], curves[1:], strict=True):
+        assert one["seed"].equals(rows[0]["seed"])
+        torch.testing.assert_close(
+            torch.tensor(one["train_loss"]), torch.tensor(rows[0]["train_loss"]), rtol=1e-3, atol=0
+        )
+        # One image of the 359 may fall to the other side.
+        difference = curve["test_accuracy"] - curves[0]["test_accuracy"]
+        assert difference.abs().max() < 0.3
+
+
+def test_a_set_with_steps_of_its_own_is_evaluated_together_as_well(digits):
+    chosen = coresets.random(digits, 2, Streams("set"))
+    learnt = dataclasses.replace(chosen, learning_rates=torch.full((4,), 0.05))
+    results = []
+    for together in (1, 3):
+        made = Evaluation("LeNet", Settings(models=3), resized(digits), resized(learnt), CPU)
+        made.together = together
+        state = made.start(Streams("cell"))
+        for _ in range(made.steps):
+            made.step(state)
+        results.append(made.tables(state)[0]["train_loss"])
+    torch.testing.assert_close(
+        torch.tensor(results[0]), torch.tensor(results[1]), rtol=1e-5, atol=0
+    )
+
+
+def resized(held):
+    """The same with images of 28x28, as LeNet takes them."""
+    changed = {
+        field.name: getattr(held, field.name)
+        .repeat_interleave(4, 2)
+        .repeat_interleave(4, 3)[:, :, 2:30, 2:30]
+        for field in dataclasses.fields(held)
+        if field.name in ("images", "train_images", "test_images")
+    }
+    return dataclasses.replace(held, **changed)

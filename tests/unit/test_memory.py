@@ -1,0 +1,99 @@
+"""The predicted memory of a job, beside what a process of its own takes."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+from dclib import devices, matching, memory, networks
+
+CPU = torch.device("cpu")
+MEASURE = """
+import dataclasses, sys, torch
+from dclib import devices, evaluation, memory
+from dclib.datasets import ImageDataset
+from dclib.methods import dataset_distillation, gradient_matching
+from dclib.seeding import Streams
+from dclib.synthetic import SyntheticSet, class_labels
+
+kind, network, channels, size, ipc = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+device = devices.choose("cpu", 1)
+labels = torch.arange(2800) % 10
+pixels = torch.randint(256, (2800, channels, size, size), dtype=torch.uint8)
+data = ImageDataset(
+    "x", pixels, labels, pixels[:400], labels[:400],
+    (0.5,) * channels, (0.25,) * channels, tuple("abcdefghij"),
+)
+if kind == "gradient_matching":
+    settings = gradient_matching.Settings(iterations=1, outer_steps=2, inner_epochs=2)
+    work = gradient_matching.create(network, settings, device)
+    work.step(work.start(data, ipc, Streams(0)))
+elif kind == "dataset_distillation":
+    settings = dataset_distillation.Settings(iterations=1)
+    work = dataset_distillation.create(network, settings, device)
+    work.step(work.start(data, ipc, Streams(0)))
+else:
+    settings = evaluation.Settings(models=1, epochs=3)
+    images = torch.randn(10 * ipc, channels, size, size)
+    work = evaluation.Evaluation(
+        network, settings, data, SyntheticSet(images, class_labels(10, ipc), {}), device
+    )
+    work.step(work.start(Streams(0)))
+predicted = memory.job_mib(
+    kind, network, dataclasses.asdict(settings), shape=(channels, size, size), num_classes=10,
+    ipc=ipc, data_bytes=pixels.numel(),
+)
+print(predicted, devices.peak_memory_mib(device))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "gradient_matching ConvNet 1 28 1",
+        "gradient_matching ConvNet 3 32 50",
+        "gradient_matching LeNet 1 28 10",
+        "evaluation ConvNet 1 28 50",
+        "evaluation AlexNet 3 32 1",
+        "dataset_distillation LeNet 1 28 10",
+    ],
+)
+def test_a_job_takes_no_more_than_predicted_and_not_much_less(arguments):
+    command = [sys.executable, "-c", MEASURE, *arguments.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    predicted, measured = map(float, done.stdout.split())
+    assert measured <= predicted <= 1.6 * measured
+
+
+def test_what_a_layer_saves_is_counted():
+    """A convolution keeps its input, ReLU its output, and the flattened maps are the same ones."""
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2)
+    )
+    assert memory.activation_bytes(network, (1, 8, 8)) == 4 * (64 + 4 * 36)
+
+
+@pytest.mark.parametrize("classes_at_once", [1, 2])
+def test_batched_matching_in_pieces_is_the_same(monkeypatch, classes_at_once):
+    torch.manual_seed(0)
+    network = networks.build("ConvNet-width8", 1, (8, 8), 3).double()
+    real = [torch.randn(n, 1, 8, 8, dtype=torch.float64) for n in (9, 4, 7)]
+    synthetic = torch.randn(3, 2, 1, 8, 8, dtype=torch.float64)
+    whole = matching.match(network, real, synthetic, engine="batched")
+    each = memory.matching_bytes(network, (1, 8, 8), 9, 2)
+    monkeypatch.setattr(devices, "memory_budget", lambda device: classes_at_once * each)
+    for some, expected in zip(
+        matching.match(network, real, synthetic, engine="batched"), whole, strict=True
+    ):
+        torch.testing.assert_close(some, expected, rtol=0, atol=1e-12)
+
+
+def test_a_small_budget_makes_small_passes(monkeypatch):
+    network = networks.build("ConvNet-width8", 1, (8, 8), 3)
+    images = torch.zeros(100, 1, 8, 8)
+    assert memory.micro_batch(network, images) == devices.MICRO_BATCH["cpu"]
+    each = memory.FIRST_ORDER * memory.activation_bytes(network, (1, 8, 8))
+    monkeypatch.setattr(devices, "memory_budget", lambda device: int(5.5 * each))
+    assert memory.micro_batch(network, images) == 5
