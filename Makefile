@@ -35,7 +35,7 @@ check: $(READY)
 
 # MNIST has to be in $$DCLIB_DATA_DIR or data/, or a network to download it.
 benchmark: $(READY)
-	OMP_NUM_THREADS=$(CORES) PYTHONPATH=.:tests python benchmarks/iteration.py
+	OMP_NUM_THREADS=$(CORES) PYTHONPATH=.:tests python benchmarks/speed.py
 
 setup: $(READY)
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# Images that go through a network at once, which bounds the memory of their activations.
+# Images that go through a network at once where it is not told from their size.
 MICRO_BATCH = {"cpu": 128, "cuda": 1024}
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -165,7 +165,7 @@ def memory_budget(device: torch.device) -> int:
     always cut into the same pieces.
     """
     if device.type == "cpu":
-        return 2**31
+        return 2**29
     share = torch.cuda.get_per_process_memory_fraction(device)
     return int(torch.cuda.get_device_properties(device).total_memory * share) // 2
 

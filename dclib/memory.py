@@ -66,10 +66,17 @@ def training_bytes(network: nn.Module, shape: Sequence[int], batch: int) -> int:
 
 
 def micro_batch(network: nn.Module, images: Tensor) -> int:
-    """Return how many of `images` may go through a network, there and back, at once."""
-    each = FIRST_ORDER * activation_bytes(network, images.shape[1:])
-    fits = int(devices.memory_budget(images.device) / max(1, each))
-    return max(1, min(devices.MICRO_BATCH[images.device.type], fits))
+    """Return how many of `images` to take through a network, there and back, at once.
+
+    As many as fit into the memory that one operation may take, in passes of equal size.
+    """
+    fits = _passing(activation_bytes(network, images.shape[1:]), images.device)
+    passes = math.ceil(len(images) / fits)
+    return math.ceil(len(images) / passes)
+
+
+def _passing(each: int, device: torch.device) -> int:
+    return max(1, int(devices.memory_budget(device) / max(1, FIRST_ORDER * each)))
 
 
 # What a process of PyTorch holds before it computes anything, on the CPU and with a GPU in use.
@@ -103,19 +110,19 @@ def job_mib(
     model = networks.build(network, shape[0], (shape[1], shape[2]), num_classes)
     each = activation_bytes(model, shape)
     parameters = sum(parameter.numel() * 4 for parameter in model.parameters())
-    passing = devices.MICRO_BATCH["cpu"]
+    passing = _passing(each, torch.device("cpu"))
     images = math.inf if ipc is None else num_classes * ipc
     if kind == "gradient_matching":
         real = min(passing, settings["real_batch"])
         matching = each * (FIRST_ORDER * real + SECOND_ORDER * (ipc or 0))
         peak = max(matching, FIRST_ORDER * each * min(settings["batch_net"], images))
     elif kind == "dataset_distillation":
-        real = min(passing, settings["real_batch"])
+        real = min(devices.MICRO_BATCH["cpu"], settings["real_batch"])
         unrolled = parameters * settings["epochs"] * (ipc or 0)
         peak = each * (FIRST_ORDER * real + SECOND_ORDER * num_classes) + unrolled
     else:
         training = FIRST_ORDER * each * min(settings["batch"], images)
-        peak = max(training, _TEST * each * passing)
+        peak = max(training, _TEST * each * devices.MICRO_BATCH["cpu"])
     held = _IMPORTED + data_bytes + 6 * parameters + 40 * 2**20
     needed = held + _SLACK * peak
     return math.ceil((needed if device == "cpu" else max(needed, _WITH_GPU)) / 2**20)

@@ -90,10 +90,12 @@ def test_batched_matching_in_pieces_is_the_same(monkeypatch, classes_at_once):
         torch.testing.assert_close(some, expected, rtol=0, atol=1e-12)
 
 
-def test_a_small_budget_makes_small_passes(monkeypatch):
+def test_passes_are_of_equal_size_and_as_large_as_the_memory_allows(monkeypatch):
     network = networks.build("ConvNet-width8", 1, (8, 8), 3)
     images = torch.zeros(100, 1, 8, 8)
-    assert memory.micro_batch(network, images) == devices.MICRO_BATCH["cpu"]
+    assert memory.micro_batch(network, images) == 100
     each = memory.FIRST_ORDER * memory.activation_bytes(network, (1, 8, 8))
-    monkeypatch.setattr(devices, "memory_budget", lambda device: int(5.5 * each))
-    assert memory.micro_batch(network, images) == 5
+    monkeypatch.setattr(devices, "memory_budget", lambda device: int(40.5 * each))
+    assert memory.micro_batch(network, images) == 34
+    monkeypatch.setattr(devices, "memory_budget", lambda device: 1)
+    assert memory.micro_batch(network, images) == 1
