@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 MICRO_BATCH = {"cpu": 128, "cuda": 1024}
 PRECISIONS = ("fp32", "tf32", "bf16")
 
-_claimed: dict[int, filelock.FileLock] = {}  # the GPU that this process holds until it ends
+_claimed: dict[int, filelock.FileLock] = {}  # the GPUs that this process holds until it ends
 
 
 def choose(
@@ -57,13 +57,14 @@ def choose(
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        if not _claimed:
-            found = range(torch.cuda.device_count())
-            allowed = [int(index)] if index else list(found)
-            cards = [str(torch.cuda.get_device_properties(card).uuid) for card in allowed]
-            chosen, lock = claim(cards, jobs_per_device)
-            _claimed[allowed[chosen]] = lock
-        (card,) = _claimed
+        allowed = [int(index)] if index else list(range(torch.cuda.device_count()))
+        held = [card for card in allowed if card in _claimed]
+        if not held:
+            names = [str(torch.cuda.get_device_properties(card).uuid) for card in allowed]
+            chosen, lock = claim(names, jobs_per_device)
+            held = [allowed[chosen]]
+            _claimed[held[0]] = lock
+        card = held[0]
         torch.cuda.set_device(card)
         torch.cuda.set_per_process_memory_fraction(1 / jobs_per_device, card)
         return torch.device("cuda", card)

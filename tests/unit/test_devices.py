@@ -1,9 +1,12 @@
 """GPUs are shared out by locks, precision holds within its context, memory bounds pieces."""
 
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -136,3 +139,31 @@ def test_a_recorded_graph_does_what_its_function_did():
         repeated()
         images.mul_(0.9)
     torch.testing.assert_close(total, expected)
+
+
+def test_a_process_keeps_the_card_that_it_got(monkeypatch, tmp_path):
+    """With two cards made up: only what is asked of PyTorch about them is replaced."""
+    shares = {}
+    for name, answer in {
+        "is_available": lambda: True,
+        "device_count": lambda: 2,
+        "get_device_properties": lambda card: SimpleNamespace(uuid=f"card-{card}"),
+        "set_device": lambda card: None,
+        "set_per_process_memory_fraction": lambda share, card: shares.update({card: share}),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(devices, "_claimed", {})
+    _, other = devices.claim(["card-0"], 1, tmp_path / f"dclib-gpus-{os.getuid()}")
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    try:
+        assert devices.choose("auto") == torch.device("cuda:1")
+        assert devices.choose("cuda") == torch.device("cuda:1")
+        other.release()
+        assert devices.choose("auto") == torch.device("cuda:1")
+        assert devices.choose("cuda:0", jobs_per_device=2) == torch.device("cuda:0")
+        with pytest.raises(InputError, match="'cuda:2', but PyTorch sees 2 GPUs"):
+            devices.choose("cuda:2")
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+    assert shares == {1: 1.0, 0: 0.5}
