@@ -105,6 +105,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
     value = json.dumps(error.instance, default=str)
     value = value if len(value) <= 60 else value[:57] + "..."
     hint = ""
+    if isinstance(error.instance, float) and not math.isfinite(error.instance):
+        hint = " (numbers have to be finite)"
     names = schema.get("enum") or schema.get("examples")
     if names:
         hint = did_you_mean(error.instance, names)

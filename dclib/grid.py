@@ -7,7 +7,7 @@ nothing to ask it.
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dclib import configuration, limits, sources
@@ -83,23 +83,21 @@ class Grid:
         for path, section in self._sections().items():
             names = [_options(entry)["name"] for entry in section["datasets"]]
             for entry in section["datasets"]:
-                options = _options(entry)
+                options, key = _options(entry), f"config key '{path}datasets'"
                 if options["name"].lower() in RESERVED:
                     raise InputError(
-                        f"config key '{path}': a data set cannot be called '{options['name']}', "
-                        f"as the folders {', '.join(RESERVED)} of the results"
+                        f"{key}: a data set cannot be called '{options['name']}', as the folders "
+                        f"{', '.join(RESERVED)} of the results are"
                     )
                 if "path" in options and options.get("source") not in ("folder", "npz"):
                     raise InputError(
-                        f"config key '{path}': data set '{options['name']}': 'path' goes with "
-                        "source folder or npz"
+                        f"{key}: data set '{options['name']}': 'path' goes with source folder or "
+                        "npz"
                     )
                 if known.setdefault(options["name"], options) != options or (
                     names.count(options["name"]) > 1
                 ):
-                    raise InputError(
-                        f"config key '{path}': two data sets are called '{options['name']}'"
-                    )
+                    raise InputError(f"{key}: two data sets are called '{options['name']}'")
         variants = [name for name in self.config["condensation"] if "-" in name]
         allowed = {
             "per_dataset": list(dict.fromkeys([*known, *sources.PUBLIC])),
@@ -141,52 +139,72 @@ class Grid:
             )
         return {"source": name, **known[name]}
 
-    def check(self, cell: Cell, tested: str | None = None, path: str = "target") -> None:
-        """Refuse a cell that has no meaning, whatever its data look like.
+    def check(self, cell: Cell, tested: str | None = None, path: str | None = None) -> None:
+        """Refuse a cell that has no meaning, or that the data are too small for.
 
         Args:
             tested: the network that its set is evaluated on, if it is.
-            path: where it was asked for.
+            path: of the section of the configuration that asks for it; None for a target.
 
         Raises:
             InputError: saying what is wrong.
         """
+        for key, fault in self._faults(cell, tested or cell.network, path):
+            where = "target" if path is None else f"config key '{path}{key}'"
+            raise InputError(f"{where}: {fault}")
+
+    def _faults(self, cell: Cell, tested: str, path: str | None) -> Iterator[tuple[str, str]]:
+        """What is wrong with a cell, each with its key in the configuration."""
         method = base(cell.method)
-        for network in (cell.network, tested or cell.network):
+        tested_key = "evaluation_networks" if path else "evaluation.networks"
+        used = {cell.network: "networks"} | ({tested: tested_key} if tested != cell.network else {})
+        for network, key in used.items():
+            names = self.network_schema["examples"]
             if not re.fullmatch(self.network_schema["pattern"], network):
-                names = self.network_schema["examples"]
-                raise InputError(
-                    f"{path}: network '{network}' is not one of {', '.join(names)}"
-                    f"{did_you_mean(network, names)}"
-                )
-            limits.check_options(network)
+                hint = did_you_mean(network, names)
+                yield key, f"network '{network}' is not one of {', '.join(names)}{hint}"
+            if fault := limits.options_fault(network):
+                yield key, fault
         if (method == WHOLE) != (cell.ipc == "all"):
-            raise InputError(
-                f"{path}: method '{cell.method}' with ipc '{cell.ipc}': `whole` has ipc all, every "
-                "other method a number of images per class"
+            yield (
+                "methods",
+                (
+                    f"method '{cell.method}' with ipc '{cell.ipc}': `whole` has ipc all, every "
+                    "other method a number of images per class"
+                ),
             )
         if "-" in cell.method and cell.method not in self.config["condensation"]:
             variants = [name for name in self.config["condensation"] if "-" in name]
-            raise InputError(
-                f"{path}: method '{cell.method}' has no settings in 'condensation'; variants "
-                f"there: {', '.join(variants) or 'none'}{did_you_mean(cell.method, variants)}"
+            yield (
+                "methods",
+                (
+                    f"method '{cell.method}' has no settings in 'condensation'; variants there: "
+                    f"{', '.join(variants) or 'none'}{did_you_mean(cell.method, variants)}"
+                ),
             )
         if method == "dd" and ("BN" in cell.network or "batchnorm" in cell.network):
-            raise InputError(
-                f"{path}: method '{cell.method}' with network '{cell.network}': dataset "
-                "distillation takes no network with BatchNorm"
+            yield (
+                "networks",
+                (
+                    f"method '{cell.method}' with network '{cell.network}': dataset distillation "
+                    "takes no network with BatchNorm"
+                ),
             )
         self.dataset(cell.dataset)
         facts = self.facts.get(cell.dataset)
         if facts is None:
             return
         if cell.ipc != "all" and int(cell.ipc) > facts.smallest_class:
-            raise InputError(
-                f"{path}: {cell.ipc} images per class, but the smallest class of "
-                f"'{cell.dataset}' has {facts.smallest_class}"
+            yield (
+                "images_per_class",
+                (
+                    f"{cell.ipc} images per class, but the smallest class of '{cell.dataset}' has "
+                    f"{facts.smallest_class}"
+                ),
             )
-        for network in (cell.network, tested or cell.network):
-            limits.check_images(network, cell.dataset, facts.image_size)
+        for network, key in used.items():
+            if fault := limits.images_fault(network, cell.dataset, facts.image_size):
+                yield key, fault
 
     def cells(self) -> list[Cell]:
         """Return the cells of the main grid, in the order of the configuration."""
@@ -240,16 +258,16 @@ class Grid:
         return counts
 
     def _sections(self) -> dict[str, Mapping[str, Any]]:
-        """Every part of the configuration that describes cells, by its key."""
+        """Every part of the configuration that describes cells, by what its keys begin with."""
         config = self.config
-        sections = {"datasets": config}
+        sections = {"": config}
         for i, section in enumerate(config["table2"] or []):
-            sections[f"table2[{i}]"] = section
+            sections[f"table2[{i}]."] = section
         if config["cross_architecture"]:
-            sections["cross_architecture"] = config["cross_architecture"]
+            sections["cross_architecture."] = config["cross_architecture"]
         for name, section in (config["ablations"] or {}).items():
             if section:
-                sections[f"ablations.{name}"] = section
+                sections[f"ablations.{name}."] = section
         return sections
 
     def _evaluations(self, section: Mapping[str, Any]) -> list[Evaluation]:

@@ -25,26 +25,23 @@ PROJECT_FOLDERS = (
 )  # fmt: skip
 
 
-def check_options(network: str) -> None:
-    """Refuse a ConvNet whose options contradict each other.
-
-    Raises:
-        InputError: two of a kind, or a width that group norm cannot divide.
-    """
+def options_fault(network: str) -> str:
+    """Return how the options of a ConvNet contradict each other, or an empty string."""
     options = network.split("-")[1:]
     for kind in _OPTIONS:
         chosen = [option for option in options if re.fullmatch(kind, option)]
         if len(chosen) > 1:
-            raise InputError(
-                f"network '{network}': '{chosen[0]}' and '{chosen[1]}' contradict each other; "
-                "one of them is allowed"
+            return (
+                f"network '{network}': '{chosen[0]}' and '{chosen[1]}' contradict each other; one "
+                "of them is allowed"
             )
     width = next((int(o.removeprefix("width")) for o in options if o.startswith("width")), 128)
     if "groupnorm" in options and width % 4:
-        raise InputError(
+        return (
             f"network '{network}': width {width} with groupnorm, which has 4 groups; allowed are "
             "multiples of 4"
         )
+    return ""
 
 
 def smallest_image(network: str) -> int:
@@ -56,18 +53,15 @@ def smallest_image(network: str) -> int:
     return 1 if "nopool" in options else 2 ** sum(depths)
 
 
-def check_images(network: str, dataset: str, size: tuple[int, int]) -> None:
-    """Refuse images of `dataset`, of this height and width, that are too small for a network.
-
-    Raises:
-        InputError: naming the smallest that it takes.
-    """
+def images_fault(network: str, dataset: str, size: tuple[int, int]) -> str:
+    """Return that images of `dataset`, of this height and width, are too small for a network."""
     smallest = smallest_image(network)
-    if min(size) < smallest and size != _PADDED:
-        raise InputError(
-            f"network '{network}': images of '{dataset}' have {size[1]}x{size[0]} pixels; the "
-            f"smallest that it takes are {smallest}x{smallest}: give the data set an image_size"
-        )
+    if min(size) >= smallest or size == _PADDED:
+        return ""
+    return (
+        f"network '{network}': images of '{dataset}' have {size[1]}x{size[0]} pixels, the smallest "
+        f"that it takes are {smallest}x{smallest}; give the data set an image_size"
+    )
 
 
 def results_folder(path: str, project: Path) -> str:
@@ -84,7 +78,7 @@ def results_folder(path: str, project: Path) -> str:
 
     def refuse(why: str) -> InputError:
         return InputError(
-            f"config key 'results_dir': '{path}' {why}; allowed is a folder of its own, as "
+            f"config key 'results_dir': {path!r} {why}; allowed is a folder of its own, as "
             "'results', which need not exist"
         )
 
