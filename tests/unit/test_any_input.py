@@ -133,7 +133,7 @@ def mutated(changes):
     return config
 
 
-@examples(250)
+@examples(150)
 @given(mutations)
 def test_any_change_of_a_config_is_valid_or_refused(changes):
     made = read_or_refused(Grid, mutated(changes), SCHEMA, sources.look)
