@@ -32,3 +32,6 @@ rule all:
 rule figures:
     input:
         figure_targets(),
+
+
+check_targets()

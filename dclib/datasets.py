@@ -2,16 +2,17 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from dclib import files, provenance
+from dclib import checks, files, provenance
+from dclib.checks import SPLITS, TENSOR_NAMES
 from dclib.errors import InputError
-
-TENSOR_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,17 +115,57 @@ class ImageDataset:
         Raises:
             InputError: the file is missing, truncated or not a prepared data set.
         """
-        tensors, metadata = files.read_tensors(path)
-        try:
-            return cls(
-                name=metadata["dataset"],
-                **{name: tensors[name] for name in TENSOR_NAMES},
-                mean=tuple(metadata["mean"]),
-                std=tuple(metadata["std"]),
-                class_names=tuple(metadata["class_names"]),
+        kind = "a prepared data set"
+        types = dict.fromkeys(TENSOR_NAMES[::2], (torch.uint8, 4))
+        types |= dict.fromkeys(TENSOR_NAMES[1::2], (torch.int64, 1))
+        tensors, metadata = read_described(path, kind, types)
+        if not isinstance(metadata.get("dataset"), str):
+            raise InputError(f"{path}: not {kind}, its metadata has no name in 'dataset'")
+        checks.check(
+            str(path),
+            {split: tuple(tensors[f"{split}_images"].shape) for split in SPLITS},
+            {split: tensors[f"{split}_labels"].numpy() for split in SPLITS},
+            metadata["class_names"],
+        )
+        return cls(
+            name=metadata["dataset"],
+            **{name: tensors[name] for name in TENSOR_NAMES},
+            mean=tuple(metadata["mean"]),
+            std=tuple(metadata["std"]),
+            class_names=tuple(metadata["class_names"]),
+        )
+
+
+def read_described(
+    path: str | Path, kind: str, types: Mapping[str, tuple[torch.dtype, int]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the metadata of a file whose images can be de-normalised and named.
+
+    Args:
+        kind: what the file should be, for messages.
+        types: type and number of dimensions of each tensor; the first is of images.
+
+    Raises:
+        InputError: the file is missing, truncated, or lacks one of the tensors, or `mean`, `std`
+            and `class_names` in its metadata.
+    """
+    tensors, metadata = files.read_tensors(path)
+    for name, (dtype, dimensions) in types.items():
+        tensor = tensors.get(name)
+        if tensor is None:
+            raise InputError(f"{path}: not {kind}, it has no {name}")
+        if (tensor.dtype, tensor.ndim) != (dtype, dimensions):
+            raise InputError(
+                f"{path}: not {kind}, its {name} are {tensor.dtype} of shape "
+                f"{tuple(tensor.shape)}; allowed is {dtype} of {dimensions} dimensions"
             )
-        except KeyError as error:
-            raise InputError(f"{path}: not a prepared data set, it has no {error}") from error
+    for key, item in (("mean", int | float), ("std", int | float), ("class_names", str)):
+        values = metadata.get(key)
+        if not isinstance(values, list) or not all(isinstance(value, item) for value in values):
+            raise InputError(f"{path}: not {kind}, its metadata has no list '{key}'")
+    channels = tensors[next(iter(types))].shape[1]
+    checks.check_statistics(str(path), channels, metadata["mean"], metadata["std"])
+    return tensors, metadata
 
 
 @functools.lru_cache

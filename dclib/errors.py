@@ -13,3 +13,8 @@ def did_you_mean(name: object, allowed: Iterable[object]) -> str:
     names = {str(option).lower(): str(option) for option in allowed}
     near = difflib.get_close_matches(str(name).lower(), names, n=1)
     return f" (did you mean '{names[near[0]]}'?)" if near else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error without line breaks, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

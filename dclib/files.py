@@ -70,7 +70,10 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: the file is missing, truncated, or was not written by this library.
     """
     metadata = read_metadata(path)
-    return safetensors.torch.load_file(path), metadata
+    try:
+        return safetensors.torch.load_file(path), metadata
+    except Exception as error:  # a type of numbers that PyTorch does not have
+        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
             metadata = json.loads((opened.metadata() or {})["json"])
     except (safetensors.SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from error
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: a safetensors file without dclib's metadata") from error
     if not isinstance(metadata, dict):
         raise InputError(f"{path}: a safetensors file without dclib's metadata")

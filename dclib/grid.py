@@ -7,10 +7,11 @@ nothing to ask it.
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dclib import configuration
+from dclib import configuration, limits, sources
+from dclib.checks import Facts
 from dclib.errors import InputError, did_you_mean
 
 # Methods that choose real images; all but `random` look at a network that was trained on them all.
@@ -21,23 +22,10 @@ WHOLE = "whole"
 # Methods whose set does not depend on the seed: only the first seed has a cell.
 SEEDLESS = ("herding", "kcenter", "forgetting", WHOLE)
 
-# Training images of the smallest class of the public data sets.
-_SMALLEST_CLASS = {
-    "MNIST": 5421,
-    "FashionMNIST": 6000,
-    "SVHN": 4659,
-    "CIFAR10": 5000,
-    "digits": 140,
-}
+RESERVED = ("tables", "figures")  # folders beside those of the data sets
 # What 'the same network' means in evaluation: a set is too small to estimate BatchNorm's
 # statistics, so that a VGG or ResNet with BatchNorm is replaced by its instance-norm twin.
 _TWINS = {"VGG11BN": "VGG11", "ResNet18BN": "ResNet18", "ResNet18BN_AP": "ResNet18"}
-_OVERRIDES = {
-    "per_dataset": "dataset",
-    "per_method": "method",
-    "per_network": "network",
-    "per_ipc": "ipc",
-}
 
 
 class Cell(NamedTuple):
@@ -75,6 +63,8 @@ class Grid:
     Args:
         config: see schemas/config.schema.yaml.
         schema: that schema.
+        look: what tells the facts of a data set, `dclib.sources.look` or a stand-in; None to take a
+            user's own data sets on trust, without a look at their files.
 
     Raises:
         InputError: a key, value or type is wrong, or two of them contradict each other.
@@ -82,31 +72,46 @@ class Grid:
 
     config: Mapping[str, Any]
     schema: dataclasses.InitVar[Mapping[str, Any]]
+    look: dataclasses.InitVar[Callable[..., Facts] | None] = None
     network_schema: Mapping[str, Any] = dataclasses.field(init=False)
+    facts: Mapping[str, Facts] = dataclasses.field(init=False)
 
-    def __post_init__(self, schema: Mapping[str, Any]) -> None:
-        config = configuration.with_text_keys(self.config)
-        configuration.validate(config, schema)
-        object.__setattr__(self, "config", config)
+    def __post_init__(self, schema: Mapping[str, Any], look: Callable[..., Facts] | None) -> None:
+        object.__setattr__(self, "config", configuration.parse(self.config, schema))
         object.__setattr__(self, "network_schema", schema["$defs"]["network"])
         known: dict[str, Any] = {}
         for path, section in self._sections().items():
             names = [_options(entry)["name"] for entry in section["datasets"]]
             for entry in section["datasets"]:
-                options = _options(entry)
+                options, key = _options(entry), f"config key '{path}datasets'"
+                if options["name"].lower() in RESERVED:
+                    raise InputError(
+                        f"{key}: a data set cannot be called '{options['name']}', as the folders "
+                        f"{', '.join(RESERVED)} of the results are"
+                    )
                 if "path" in options and options.get("source") not in ("folder", "npz"):
                     raise InputError(
-                        f"config key '{path}': data set '{options['name']}': 'path' goes with "
-                        "source folder or npz"
+                        f"{key}: data set '{options['name']}': 'path' goes with source folder or "
+                        "npz"
                     )
                 if known.setdefault(options["name"], options) != options or (
                     names.count(options["name"]) > 1
                 ):
-                    raise InputError(
-                        f"config key '{path}': two data sets are called '{options['name']}'"
-                    )
+                    raise InputError(f"{key}: two data sets are called '{options['name']}'")
+        variants = [name for name in self.config["condensation"] if "-" in name]
+        allowed = {
+            "per_dataset": list(dict.fromkeys([*known, *sources.PUBLIC])),
+            "per_method": [*SELECTIONS, *ITERATIVE, WHOLE, *variants],
+            "per_network": self.network_schema,
+        }
         for key in ("condensation", "reference_network", "evaluation"):
-            _check_overrides(key, self.config[key], list(known), self.network_schema)
+            configuration.check_overrides(key, self.config[key], allowed)
+        facts = {
+            name: (look or sources.look)(**self.dataset(name))
+            for name in known
+            if look or self.dataset(name)["source"] in sources.PUBLIC
+        }
+        object.__setattr__(self, "facts", facts)
         for path, section in self._sections().items():
             for cell, tested in self._evaluations(section):
                 self.check(cell, tested, path)
@@ -134,46 +139,72 @@ class Grid:
             )
         return {"source": name, **known[name]}
 
-    def check(self, cell: Cell, tested: str | None = None, path: str = "target") -> None:
-        """Refuse a cell that has no meaning, whatever its data look like.
+    def check(self, cell: Cell, tested: str | None = None, path: str | None = None) -> None:
+        """Refuse a cell that has no meaning, or that the data are too small for.
 
         Args:
             tested: the network that its set is evaluated on, if it is.
-            path: where it was asked for.
+            path: of the section of the configuration that asks for it; None for a target.
 
         Raises:
             InputError: saying what is wrong.
         """
+        for key, fault in self._faults(cell, tested or cell.network, path):
+            where = "target" if path is None else f"config key '{path}{key}'"
+            raise InputError(f"{where}: {fault}")
+
+    def _faults(self, cell: Cell, tested: str, path: str | None) -> Iterator[tuple[str, str]]:
+        """What is wrong with a cell, each with its key in the configuration."""
         method = base(cell.method)
-        for network in (cell.network, tested or cell.network):
+        tested_key = "evaluation_networks" if path else "evaluation.networks"
+        used = {cell.network: "networks"} | ({tested: tested_key} if tested != cell.network else {})
+        for network, key in used.items():
+            names = self.network_schema["examples"]
             if not re.fullmatch(self.network_schema["pattern"], network):
-                names = self.network_schema["examples"]
-                raise InputError(
-                    f"{path}: network '{network}' is not one of {', '.join(names)}"
-                    f"{did_you_mean(network, names)}"
-                )
+                hint = did_you_mean(network, names)
+                yield key, f"network '{network}' is not one of {', '.join(names)}{hint}"
+            if fault := limits.options_fault(network):
+                yield key, fault
         if (method == WHOLE) != (cell.ipc == "all"):
-            raise InputError(
-                f"{path}: method '{cell.method}' with ipc '{cell.ipc}': `whole` has ipc all, every "
-                "other method a number of images per class"
+            yield (
+                "methods",
+                (
+                    f"method '{cell.method}' with ipc '{cell.ipc}': `whole` has ipc all, every "
+                    "other method a number of images per class"
+                ),
             )
         if "-" in cell.method and cell.method not in self.config["condensation"]:
             variants = [name for name in self.config["condensation"] if "-" in name]
-            raise InputError(
-                f"{path}: method '{cell.method}' has no settings in 'condensation'; variants "
-                f"there: {', '.join(variants) or 'none'}{did_you_mean(cell.method, variants)}"
+            yield (
+                "methods",
+                (
+                    f"method '{cell.method}' has no settings in 'condensation'; variants there: "
+                    f"{', '.join(variants) or 'none'}{did_you_mean(cell.method, variants)}"
+                ),
             )
         if method == "dd" and ("BN" in cell.network or "batchnorm" in cell.network):
-            raise InputError(
-                f"{path}: method '{cell.method}' with network '{cell.network}': dataset "
-                "distillation takes no network with BatchNorm"
+            yield (
+                "networks",
+                (
+                    f"method '{cell.method}' with network '{cell.network}': dataset distillation "
+                    "takes no network with BatchNorm"
+                ),
             )
-        smallest = _SMALLEST_CLASS.get(self.dataset(cell.dataset)["source"])
-        if smallest and cell.ipc != "all" and int(cell.ipc) > smallest:
-            raise InputError(
-                f"{path}: {cell.ipc} images per class, but the smallest class of "
-                f"'{cell.dataset}' has {smallest}"
+        self.dataset(cell.dataset)
+        facts = self.facts.get(cell.dataset)
+        if facts is None:
+            return
+        if cell.ipc != "all" and int(cell.ipc) > facts.smallest_class:
+            yield (
+                "images_per_class",
+                (
+                    f"{cell.ipc} images per class, but the smallest class of '{cell.dataset}' has "
+                    f"{facts.smallest_class}"
+                ),
             )
+        for network, key in used.items():
+            if fault := limits.images_fault(network, cell.dataset, facts.image_size):
+                yield key, fault
 
     def cells(self) -> list[Cell]:
         """Return the cells of the main grid, in the order of the configuration."""
@@ -200,21 +231,23 @@ class Grid:
     def condensation(self, cell: Cell) -> dict[str, Any]:
         """Return the settings with which an iterative method makes the set of `cell`."""
         section, point = self.config["condensation"], cell._asdict()
-        settings = _resolve(section[base(cell.method)], point)
+        settings = configuration.resolve(section[base(cell.method)], point)
         if cell.method != base(cell.method):
-            settings.update(_resolve(section[cell.method], point))
+            settings.update(configuration.resolve(section[cell.method], point))
         return settings
 
     def evaluation(self, cell: Cell, network: str) -> dict[str, Any]:
         """Return the settings with which `network` is trained on the set of `cell`."""
-        settings = _resolve(self.config["evaluation"], {**cell._asdict(), "network": network})
+        settings = configuration.resolve(
+            self.config["evaluation"], {**cell._asdict(), "network": network}
+        )
         del settings["networks"]
         return settings
 
     def reference_network(self, dataset: str, network: str) -> dict[str, Any]:
         """Return the settings with which the network of herding, kcenter, forgetting is trained."""
         point = {"dataset": dataset, "network": network, "method": "", "ipc": ""}
-        return _resolve(self.config["reference_network"], point)
+        return configuration.resolve(self.config["reference_network"], point)
 
     def expected_models(self, evaluations: Sequence[Evaluation]) -> dict[str, int]:
         """Return how many networks are trained, by dataset/method/network/ipc/eval_network."""
@@ -225,16 +258,16 @@ class Grid:
         return counts
 
     def _sections(self) -> dict[str, Mapping[str, Any]]:
-        """Every part of the configuration that describes cells, by its key."""
+        """Every part of the configuration that describes cells, by what its keys begin with."""
         config = self.config
-        sections = {"datasets": config}
+        sections = {"": config}
         for i, section in enumerate(config["table2"] or []):
-            sections[f"table2[{i}]"] = section
+            sections[f"table2[{i}]."] = section
         if config["cross_architecture"]:
-            sections["cross_architecture"] = config["cross_architecture"]
+            sections["cross_architecture."] = config["cross_architecture"]
         for name, section in (config["ablations"] or {}).items():
             if section:
-                sections[f"ablations.{name}"] = section
+                sections[f"ablations.{name}."] = section
         return sections
 
     def _evaluations(self, section: Mapping[str, Any]) -> list[Evaluation]:
@@ -261,50 +294,3 @@ class Grid:
 
 def _options(entry: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"name": entry} if isinstance(entry, str) else dict(entry)
-
-
-def _resolve(section: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a section at one point of the grid, overrides applied."""
-    settings = {key: value for key, value in section.items() if key not in _OVERRIDES}
-    for key, axis in _OVERRIDES.items():
-        overrides, value = section.get(key, {}), str(point[axis])
-        if axis in ("method", "network"):
-            # What is said of a method or a ConvNet holds for its variants; what says more wins.
-            parts = set(value.split("-"))
-            names = sorted(
-                (name for name in overrides if set(name.split("-")) <= parts),
-                key=lambda name: len(name.split("-")),
-            )
-        else:
-            names = [value] if value in overrides else []
-        for name in names:
-            settings.update(_resolve(overrides[name], point))
-    return settings
-
-
-def _check_overrides(
-    path: str,
-    section: Mapping[str, Any],
-    datasets: Sequence[str],
-    network: Mapping[str, Any],
-) -> None:
-    """Refuse an override for something that cannot exist: it would never be applied."""
-    for key, value in section.items():
-        if not isinstance(value, Mapping):
-            continue
-        for name in value if key in _OVERRIDES else ():
-            allowed: Sequence[str] = []
-            if key == "per_method" and base(name) not in (*SELECTIONS, *ITERATIVE, WHOLE):
-                allowed = [*SELECTIONS, *ITERATIVE, WHOLE]
-            elif key == "per_dataset" and name not in datasets:
-                allowed = sorted({*_SMALLEST_CLASS, *datasets})
-            elif key == "per_network" and not re.fullmatch(network["pattern"], name):
-                allowed = network["examples"]
-            elif key == "per_ipc" and not re.fullmatch("[1-9][0-9]*|all", name):
-                allowed = ["a number of images per class", "all"]
-            if allowed and name not in allowed:
-                raise InputError(
-                    f"config key '{path}.{key}.{name}': nothing is called '{name}'; allowed: "
-                    f"{', '.join(allowed)}{did_you_mean(name, allowed)}"
-                )
-        _check_overrides(f"{path}.{key}", value, datasets, network)

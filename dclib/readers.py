@@ -1,5 +1,6 @@
 """Reading image data sets from their original files: a public one by name, or a user's own."""
 
+import itertools
 import logging
 import math
 import os
@@ -12,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dclib.datasets import TENSOR_NAMES, ImageDataset
-from dclib.errors import InputError, did_you_mean
+from dclib import checks, sources
+from dclib.datasets import ImageDataset
+from dclib.errors import InputError, did_you_mean, one_line
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +28,7 @@ STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "SVHN": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "CIFAR10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
 }
-IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-SOURCES = (*STATISTICS, "digits", "folder", "npz")
+SOURCES = (*sources.PUBLIC, "folder", "npz")
 
 Split = tuple[Tensor, Tensor]  # images uint8 [n, channels, height, width], labels int64 [n]
 
@@ -62,30 +63,31 @@ def read(
         hint = did_you_mean(source, SOURCES)
         raise InputError(f"data set source '{source}' is not one of {', '.join(SOURCES)}{hint}")
     name = name or source
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    size = None if image_size is None else sources.size_of(image_size)
     if source in ("folder", "npz") and path is None:
         raise InputError(f"data set '{name}': source '{source}' needs a path")
+    facts = sources.look(source, name=name, path=path, image_size=image_size, mean=mean, std=std)
     if source == "digits":
         train, test, class_names = _read_digits()
     elif source == "folder":
-        train, test, class_names = _read_folder(name, Path(str(path)).expanduser(), size)
+        train, test, class_names = _read_folder(
+            name, sources.own_path(name, str(path)), size, facts.channels
+        )
     elif source == "npz":
-        train, test, class_names = _read_npz(name, Path(str(path)).expanduser())
+        train, test, class_names = _read_npz(name, sources.own_path(name, str(path)))
     else:
         root = Path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data").expanduser()
         train, test, class_names = _read_torchvision(source, root)
     if size is not None:
         train = (_resize(train[0], size), train[1])
         test = (_resize(test[0], size), test[1])
-    _check(name, train, test, class_names)
+    splits = dict(zip(checks.SPLITS, (train, test), strict=True))
+    shapes = {split: tuple(images.shape) for split, (images, _) in splits.items()}
+    labels = {split: labels.numpy() for split, (_, labels) in splits.items()}
+    checks.check(f"data set '{name}'", shapes, labels, class_names)
     if mean is None or std is None:
         known = STATISTICS.get(source) or _statistics(train[0])
         mean, std = mean or known[0], std or known[1]
-    if not len(mean) == len(std) == train[0].shape[1]:
-        raise InputError(
-            f"data set '{name}': mean and std need one number for each of its "
-            f"{train[0].shape[1]} channels, got {list(mean)} and {list(std)}"
-        )
     return ImageDataset(name, *train, *test, tuple(mean), tuple(std), class_names)
 
 
@@ -144,13 +146,13 @@ def _open_torchvision(source: str, root: Path, train: bool) -> Any:
                 f"{source}: {folder / damaged} is corrupt or cut short: delete it; {help_}"
             ) from error
         if "not found" not in str(error):
-            raise InputError(f"{source}: {_one_line(error)}; {help_}") from error
+            raise InputError(f"{source}: {one_line(error)}; {help_}") from error
     try:
         return _retry(lambda: kind(root, **split, download=True))
     except Exception as error:  # torchvision and urllib raise many kinds
         names = ", ".join(_file_names(kind))
         raise InputError(
-            f"{source}: {names} not found, and the download failed ({_one_line(error)}); {help_}"
+            f"{source}: {names} not found, and the download failed ({one_line(error)}); {help_}"
         ) from error
 
 
@@ -196,135 +198,46 @@ def _retry(action: Callable[[], Any], attempts: int = 3, wait_seconds: float = 2
 
 
 def _read_folder(
-    name: str, root: Path, size: Sequence[int] | None
+    name: str, root: Path, size: Sequence[int] | None, channels: int
 ) -> tuple[Split, Split, tuple[str, ...]]:
-    """Images in train/CLASS/ and test/CLASS/; grey if all of them are, else RGB."""
-    from torchvision.datasets import ImageFolder
+    """Images in train/CLASS/ and test/CLASS/, grey if `channels` is 1, else RGB."""
     from torchvision.transforms.v2.functional import pil_to_tensor
 
-    folders = {}
-    for split in ("train", "test"):
-        if not (root / split).is_dir():
-            raise InputError(
-                f"data set '{name}': {root / split} is not a folder; expected "
-                f"{root}/train and {root}/test with a folder of images for each class"
-            )
-        try:
-            folders[split] = ImageFolder(root / split)
-        except FileNotFoundError as error:
-            raise InputError(f"data set '{name}': {root / split}: {_one_line(error)}") from error
-    if folders["train"].classes != folders["test"].classes:
-        odd = sorted(set(folders["train"].classes) ^ set(folders["test"].classes))
-        raise InputError(f"data set '{name}': classes {odd} are not in both train/ and test/")
-    paths = [path for folder in folders.values() for path, _ in folder.samples]
-    grey = all(_open_image(name, path).mode in ("1", "L", "LA") for path in paths)
+    listing = sources.list_images(name, root)
     splits = []
-    for folder in folders.values():
-        images: list[Tensor] = []
-        for path, _ in folder.samples:
-            image = pil_to_tensor(_open_image(name, path).convert("L" if grey else "RGB"))
-            image = image if size is None else _resize(image[None], size)[0]
-            if images and image.shape != images[0].shape:
-                raise InputError(
-                    f"data set '{name}': {path} has {image.shape[2]}x{image.shape[1]} pixels, "
-                    f"others {images[0].shape[2]}x{images[0].shape[1]}; give the data set an "
-                    "image_size"
-                )
-            images.append(image)
-        labels = torch.tensor(folder.targets, dtype=torch.int64)
+    for classes in listing.values():
+        images = []
+        for path in itertools.chain(*classes.values()):
+            with sources.open_image(name, path) as opened:
+                try:
+                    image = pil_to_tensor(opened.convert("L" if channels == 1 else "RGB"))
+                except Exception as error:  # Pillow raises many kinds
+                    raise sources.unreadable(name, path, error) from error
+            images.append(image if size is None else _resize(image[None], size)[0])
+        counts = torch.tensor([len(part) for part in classes.values()])
+        labels = torch.arange(len(counts)).repeat_interleave(counts)
         splits.append((torch.stack(images), labels))
-    return splits[0], splits[1], tuple(folders["train"].classes)
-
-
-def _open_image(name: str, path: str) -> Any:
-    from PIL import Image
-
-    try:
-        image = Image.open(path)
-        image.load()
-    except OSError as error:
-        raise InputError(f"data set '{name}': {path} is not a readable image ({error})") from error
-    if image.mode not in IMAGE_MODES:
-        raise InputError(
-            f"data set '{name}': {path} has pixels of mode {image.mode}; allowed are 8-bit images "
-            f"of mode {', '.join(IMAGE_MODES)}"
-        )
-    return image
+    return splits[0], splits[1], tuple(listing["train"])
 
 
 def _read_npz(name: str, path: Path) -> tuple[Split, Split, tuple[str, ...]]:
     """Arrays of uint8 images, [n, height, width] or with 1 or 3 channels second or last."""
-    if not path.is_file():
-        raise InputError(
-            f"data set '{name}': no file {path}; expected an .npz with {', '.join(TENSOR_NAMES)}"
-        )
     try:
         with np.load(path, allow_pickle=False) as opened:
-            arrays = {key: opened[key] for key in opened.files}
+            arrays = {key: opened[key] for key in {*checks.TENSOR_NAMES, "class_names"} & {*opened}}
     except Exception as error:  # zipfile and numpy raise many kinds
-        raise InputError(f"data set '{name}': {path} is corrupt ({_one_line(error)})") from error
-    missing = [key for key in TENSOR_NAMES if key not in arrays]
-    if missing:
-        raise InputError(
-            f"data set '{name}': {path} has no array {missing[0]}; it has {', '.join(arrays)}"
-        )
+        raise sources.corrupt(name, path, error) from error
     splits = []
-    for split in ("train", "test"):
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        if images.dtype != np.uint8 or images.ndim not in (3, 4):
-            raise InputError(
-                f"data set '{name}': {split}_images in {path} is {images.dtype} of shape "
-                f"{images.shape}; allowed is uint8 of shape [n, h, w], [n, c, h, w] or [n, h, w, c]"
-            )
-        if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
-            raise InputError(
-                f"data set '{name}': {split}_labels in {path} is {labels.dtype} of shape "
-                f"{labels.shape}; allowed are integers of shape [n]"
-            )
-        pixels = torch.from_numpy(images)
-        if pixels.ndim == 3:
-            pixels = pixels[:, None]
-        elif pixels.shape[1] not in (1, 3) and pixels.shape[3] in (1, 3):
-            pixels = pixels.permute(0, 3, 1, 2).contiguous()
-        splits.append((pixels, torch.from_numpy(labels.astype(np.int64))))
-    names = arrays.get("class_names")
-    count = int(splits[0][1].max()) + 1 if len(splits[0][1]) else 0
-    class_names = [str(c) for c in range(count)] if names is None else [str(n) for n in names]
-    return splits[0], splits[1], tuple(class_names)
-
-
-def _check(name: str, train: Split, test: Split, class_names: tuple[str, ...]) -> None:
-    """Refuse what cannot be trained on."""
-    if len(class_names) < 2:
-        raise InputError(
-            f"data set '{name}': it has {len(class_names)} class, at least 2 are needed"
-        )
-    for split, (images, labels) in (("train", train), ("test", test)):
-        if len(images) != len(labels):
-            raise InputError(
-                f"data set '{name}': {len(images)} {split} images but {len(labels)} labels"
-            )
-        if min(images.shape[2:]) < 1:
-            raise InputError(f"data set '{name}': {split} images are {tuple(images.shape[1:])}")
-        if images.shape[1] not in (1, 3):
-            raise InputError(
-                f"data set '{name}': {split} images have {images.shape[1]} channels, "
-                "allowed are 1 or 3"
-            )
-        counts = torch.bincount(labels.clamp(min=0), minlength=len(class_names))
-        if len(counts) > len(class_names) or (len(labels) and int(labels.min()) < 0):
-            raise InputError(
-                f"data set '{name}': {split} labels from {int(labels.min())} to "
-                f"{int(labels.max())}, allowed are 0 to {len(class_names) - 1}"
-            )
-        if int(counts.min()) == 0:
-            empty = class_names[int(counts.argmin())]
-            raise InputError(f"data set '{name}': class '{empty}' has no {split} image")
-    if train[0].shape[1:] != test[0].shape[1:]:
-        raise InputError(
-            f"data set '{name}': train images are {tuple(train[0].shape[1:])}, test images "
-            f"{tuple(test[0].shape[1:])}"
-        )
+    for split in checks.SPLITS:
+        images = arrays[f"{split}_images"]
+        if images.ndim == 3:
+            images = images[:, None]
+        elif sources.channels_last(images.shape):
+            images = images.transpose(0, 3, 1, 2)
+        labels = arrays[f"{split}_labels"].astype(np.int64)
+        splits.append((torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels)))
+    names = sources.class_names(name, arrays["train_labels"], arrays.get("class_names"))
+    return splits[0], splits[1], tuple(names)
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -345,7 +258,3 @@ def _resize(images: Tensor, size: Sequence[int]) -> Tensor:
     from torchvision.transforms.v2.functional import resize
 
     return resize(images, list(size), antialias=True).contiguous()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from dclib import devices, files, provenance
 from dclib.datasets import ImageDataset
-from dclib.errors import InputError
+from dclib.errors import InputError, one_line
 from dclib.methods import Method, Metrics, Resumable
 from dclib.seeding import Streams
 from dclib.synthetic import SyntheticSet
@@ -77,7 +77,7 @@ def iterate(
 
     Raises:
         Interrupted: a signal came.
-        InputError: the loss is not finite.
+        InputError: the loss is not finite, or the checkpoint is damaged.
     """
     checkpoint = Path(checkpoint)
     progress = _resume(checkpoint, digest, state)
@@ -238,13 +238,23 @@ def _resume(path: Path, digest: str, state: Resumable) -> Progress:
         log.warning("starting afresh, the checkpoint was made by other settings, code or data")
         return Progress()
     groups: dict[str, dict[str, Tensor]] = {"state": {}, "random": {}}
-    for name, tensor in tensors.items():
-        group, _, rest = name.partition("/")
-        groups[group][rest] = tensor.clone()
-    state.load_state_dict(groups["state"])
-    state.random.load_state_dict(groups["random"])
-    progress = Progress(**metadata["progress"])
-    progress.resumed_from.append(progress.iteration)
+    try:
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = tensor.clone()
+        state.load_state_dict(groups["state"])
+        state.random.load_state_dict(groups["random"])
+        saved = metadata["progress"]
+        progress = Progress(
+            int(saved["iteration"]),
+            [float(loss) for loss in saved["losses"]],
+            float(saved["seconds"]),
+            [*map(int, saved["resumed_from"]), int(saved["iteration"])],
+        )
+    except Exception as error:  # half of the state may be loaded: there is no starting afresh
+        raise InputError(
+            f"{path}: a damaged checkpoint ({type(error).__name__}: {one_line(error)}); delete it"
+        ) from error
     log.info("going on from the checkpoint after iteration %d", progress.iteration)
     return progress
 

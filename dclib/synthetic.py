@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dclib import files
-from dclib.datasets import channel_statistics
+from dclib.datasets import channel_statistics, read_described
 from dclib.errors import InputError
 
 
@@ -78,14 +78,21 @@ class SyntheticSet:
         Raises:
             InputError: the file is missing, truncated or not a set.
         """
-        tensors, metadata = files.read_tensors(path)
-        missing = {"images", "labels"} - tensors.keys() or (
-            {"mean", "std", "class_names"} - metadata.keys()
-        )
-        if missing:
-            raise InputError(f"{path}: not a set of images, it has no {sorted(missing)[0]}")
+        kind = "a set of images"
+        types = {"images": (torch.float32, 4), "labels": (torch.int64, 1)}
+        tensors, metadata = read_described(path, kind, types)
+        images, labels = tensors["images"], tensors["labels"]
+        classes = len(metadata["class_names"])
+        ipc = len(images) // max(1, classes)
+        if ipc == 0 or not torch.equal(labels, class_labels(classes, ipc)):
+            raise InputError(
+                f"{path}: not {kind}, its {len(labels)} labels do not go class by class, with as "
+                f"many of its {len(images)} images for each of the {classes} classes"
+            )
         rates = tensors.get("learning_rates")
-        return cls(tensors["images"], tensors["labels"], metadata, rates)
+        if rates is not None and (rates.dtype, rates.ndim) != (torch.float32, 1):
+            raise InputError(f"{path}: not {kind}, its learning_rates are {rates.dtype}")
+        return cls(images, labels, metadata, rates)
 
 
 def class_labels(num_classes: int, ipc: int) -> Int64[Tensor, " n"]:

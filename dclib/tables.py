@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dclib import files
-from dclib.errors import InputError
+from dclib.errors import InputError, one_line
 from dclib.grid import twin
 
 KEY = ["dataset", "method", "network", "ipc", "eval_network"]
@@ -38,12 +39,11 @@ def collect(paths: Iterable[str | Path]) -> pd.DataFrame:
         dataset, method, network, ipc, seed = path.parts[-7:-2]
         try:
             rows = pd.read_csv(path)
-            values = rows.loc[:, [c for c in ("model", "epoch", "test_accuracy") if c in rows]]
-            if values["test_accuracy"].isna().any() or rows.empty:
-                raise ValueError("rows are missing")
-        except (ValueError, KeyError, OSError) as error:
+            names = [c for c in ("model", "epoch", "test_accuracy") if c in rows or c != "epoch"]
+            values = _numbers(rows[names])
+        except Exception as error:  # pandas raises many kinds
             raise InputError(
-                f"{path}: not a whole evaluation table ({error}); delete it"
+                f"{path}: not a whole evaluation table ({one_line(error)}); delete it"
             ) from error
         cell = {
             "dataset": dataset,
@@ -58,9 +58,29 @@ def collect(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def read_evaluations(path: str | Path) -> pd.DataFrame:
-    """Return what `collect` returned, from a file."""
-    names = ("dataset", "method", "network", "ipc", "eval_network")
-    return pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False)
+    """Return what `collect` returned, from a file.
+
+    Raises:
+        InputError: it is not such a file.
+    """
+    try:
+        rows = pd.read_csv(path, dtype=dict.fromkeys(KEY, str), keep_default_na=False)
+        return rows[KEY].join(_numbers(rows[["seed", "model", "test_accuracy"]]))
+    except Exception as error:  # pandas raises many kinds
+        raise InputError(
+            f"{path}: not a whole table of evaluations ({one_line(error)}); delete it"
+        ) from error
+
+
+def _numbers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return columns of finite numbers as they are; refuse others, and none at all."""
+    if rows.empty:
+        raise ValueError("rows are missing")
+    if not all(pd.api.types.is_numeric_dtype(kind) for kind in rows.dtypes):
+        raise ValueError("a value is not a number")
+    if not np.isfinite(rows.to_numpy(float)).all():
+        raise ValueError("a value is missing or not finite")
+    return rows
 
 
 def read_published(path: str | Path) -> pd.DataFrame:
@@ -97,8 +117,12 @@ def compare(
         n_of_grid, and for every source its mean, std and the difference of `mean` to it.
     """
     sizes = {}
-    for metadata in map(files.read_metadata, data_files):
-        sizes[metadata["dataset"]] = (metadata["train_images"], len(metadata["class_names"]))
+    for path in data_files:
+        metadata = files.read_metadata(path)
+        try:
+            sizes[metadata["dataset"]] = (metadata["train_images"], len(metadata["class_names"]))
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: not a prepared data set ({one_line(error)})") from error
     table = _with_expected(summarise(evaluations), expected)
     table["ratio_percent"] = [_ratio(row, sizes) for _, row in table.iterrows()]
     table = _add_published(table, published)

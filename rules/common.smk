@@ -1,5 +1,6 @@
 # What all rules share: the validated grid, paths, digests and resources.
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from snakemake.cli import get_argument_parser
 
 # Scripts run in processes of their own, which find dclib through this variable.
 sys.path.insert(0, workflow.basedir)
@@ -16,20 +18,31 @@ os.environ.update(
     )
 )
 
-from dclib import grid, provenance
-from dclib.errors import InputError
+from dclib import grid, limits, provenance, sources
+from dclib.errors import InputError, did_you_mean
 
-try:
+
+@contextlib.contextmanager
+def in_one_line():
+    """End with one line on wrong input."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+with in_one_line():
     GRID = grid.Grid(
         config,
         yaml.safe_load(
             Path(workflow.basedir, "schemas/config.schema.yaml").read_text()
         ),
+        # A job on a cluster takes on trust what was looked at when it was planned.
+        sources.look if workflow.is_main_process else None,
     )
-except InputError as error:
-    sys.exit(f"error: {error}")
+    RESULTS = limits.results_folder(GRID.config["results_dir"], Path(workflow.basedir))
+config.update(GRID.config)  # where text that spells numbers has become numbers
 
-RESULTS = os.path.normpath(os.path.expanduser(GRID.config["results_dir"]))
 SCRIPTS = Path(workflow.basedir, "workflow_scripts")
 ENVIRONMENT = Path(workflow.basedir, "envs/dclib.yaml")
 LEARNT = f"({'|'.join(grid.ITERATIVE)})(-[A-Za-z0-9]+)?"  # methods that learn a set, and variants
@@ -54,19 +67,15 @@ def cell(wildcards):
         wildcards.ipc,
         int(wildcards.seed),
     )
-    try:
+    with in_one_line():
         GRID.check(named, wildcards.get("eval_network"))
-    except InputError as error:
-        sys.exit(f"error: {error}")
     return named
 
 
 def data_of(wildcards):
     """The prepared file of a job's data set, which the config has to know."""
-    try:
+    with in_one_line():
         GRID.dataset(wildcards.dataset)
-    except InputError as error:
-        sys.exit(f"error: {error}")
     return f"{RESULTS}/{wildcards.dataset}/data.safetensors"
 
 
@@ -165,25 +174,49 @@ def gpu_resource(rule, key):
 
 
 def source_files(wildcards):
-    """The file that a data set of the user's own is read from; `prepare` says if it is missing."""
-    options = GRID.dataset(wildcards.dataset)
-    path = Path(options.get("path", "")).expanduser()
-    return str(path) if options["source"] == "npz" and path.is_file() else []
+    """The file that a data set of the user's own is read from."""
+    with in_one_line():
+        options = GRID.dataset(wildcards.dataset)
+        if options["source"] != "npz":
+            return []
+        return str(sources.own_path(options["name"], options["path"]))
 
 
 def source_digest(wildcards):
     """What is in a folder of the user's own."""
-    options = GRID.dataset(wildcards.dataset)
-    if options["source"] != "folder":
-        return None
-    root = Path(options["path"]).expanduser()
-    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    with in_one_line():
+        options = GRID.dataset(wildcards.dataset)
+        if options["source"] != "folder":
+            return None
+        root = sources.own_path(options["name"], options["path"])
+        listing = sources.list_images(options["name"], root)
+    paths = [
+        p for classes in listing.values() for images in classes.values() for p in images
+    ]
     return provenance.digest(
         [
             (str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest())
             for p in paths
         ]
     )
+
+
+def check_targets():
+    """Refuse a target that no rule makes; Snakemake's own message says nothing of those there are."""
+    if not workflow.is_main_process or "snakemake" not in sys.argv[0]:
+        return
+    names = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
+    for target in get_argument_parser().parse_known_args()[0].targets:
+        path = os.path.relpath(target)
+        if not (
+            target in names
+            or os.path.exists(path)
+            or any(rule.is_producer(path) for rule in workflow.rules)
+        ):
+            sys.exit(
+                f"error: target '{target}' is not one of {', '.join(names)}, nor the path of a "
+                f"file that a rule makes under {RESULTS}/{did_you_mean(target, names)}"
+            )
 
 
 # Figures show one line or picture for each data set and ipc: the first method that learns a set (or

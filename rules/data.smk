@@ -10,6 +10,7 @@ rule prepare:
         f"{RESULTS}/{{dataset}}/data.log",
     benchmark:
         f"{RESULTS}/{{dataset}}/data.benchmark.tsv"
+    priority: 1  # what is wrong with one is said before anything is computed on another
     conda:
         ENVIRONMENT
     params:

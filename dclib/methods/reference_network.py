@@ -232,20 +232,25 @@ def read(path: str | Path, device: torch.device) -> Reference:
     missing = {"forgetting"} - tensors.keys() or set(_METADATA) - metadata.keys()
     if missing:
         raise InputError(f"{path}: not a reference network, it has no {sorted(missing)[0]}")
-    name, size = metadata["network"], metadata["image_size"]
-    with global_seed(0, torch.device("cpu")):
-        network = networks.build(
-            name, metadata["channels"], (size[0], size[1]), metadata["num_classes"]
-        )
     state = {
         key.removeprefix(_PREFIX): value
         for key, value in tensors.items()
         if key.startswith(_PREFIX)
     }
+    name = metadata["network"]
     try:
+        height, width = metadata["image_size"]
+        with global_seed(0, torch.device("cpu")):
+            network = networks.build(
+                name, metadata["channels"], (height, width), metadata["num_classes"]
+            )
         network.load_state_dict(state)
-    except RuntimeError as error:
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # of metadata that describe no network, or another one
         raise InputError(f"{path}: its tensors are not those of network '{name}'") from error
+    if tensors["forgetting"].dtype != torch.int64 or tensors["forgetting"].ndim != 1:
+        raise InputError(f"{path}: its forgetting counts are not int64 of one dimension")
     return Reference(network.to(device).eval(), tensors["forgetting"], metadata)
 
 

@@ -298,12 +298,6 @@ def test_own_data_by_their_content(tmp_path):
     content = picture.read_bytes()
     picture.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert {rule for rule, _ in project.planned(target)} == {"prepare", "select"}
-    project.configure(datasets=[{**own, "source": "npz", "path": str(tmp_path / "none.npz")}])
-    done = project.snakemake("--cores", "1", target, check=False)
-    assert done.returncode != 0
-    log = (project.root / "results/own/data.log").read_text()
-    assert f"no file {tmp_path / 'none.npz'}" in log
-    assert "Traceback" not in log
 
 
 def test_grids_without_a_learnt_set(tmp_path):
@@ -314,23 +308,6 @@ def test_grids_without_a_learnt_set(tmp_path):
     rules = {rule for rule, _ in project.planned()}
     assert "figure2_accuracy" in rules
     assert "figure1_condensed_sets" not in rules
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        (f"results/{folder('digits', 'dc', ipc='all')}/set.png", "`whole` has ipc all"),
-        (f"results/{folder('digits', 'whole', ipc=5)}/eval/MLP.csv", "`whole` has ipc all"),
-        (f"results/{folder('digits', 'dc')}/eval/LeNett.csv", "did you mean 'LeNet'?"),
-        (f"results/{folder('digitz', 'dc')}/set.png", "did you mean 'digits'?"),
-        (f"results/{folder('digits', 'herding', ipc=5000)}/set.png", "has 140"),
-    ],
-)
-def test_targets_without_meaning_are_refused(tmp_path, target, message):
-    done = clone(tmp_path).snakemake("--dry-run", "--cores", "1", target, check=False)
-    assert done.returncode != 0
-    assert message in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_the_other_tables_are_planned(tmp_path):
@@ -422,41 +399,6 @@ def _jobs(root):
         if place == root and any("condense.py" in part for part in command[1:2]):
             found.append(int(process.name))
     return found
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"seed": [1]}, "config key 'seed' is unknown (did you mean 'seeds'?)"),
-        ({"images_per_class": [0]}, "config key 'images_per_class[0]': 0 is not allowed"),
-        ({"datasets": ["MNITS"]}, "did you mean 'MNIST'?"),
-    ],
-)
-def test_a_wrong_config_is_said_in_one_line(tmp_path, change, message):
-    project = clone(tmp_path)
-    project.configure(**change)
-    done = project.snakemake("--cores", "1", check=False)
-    assert done.returncode != 0
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if message in line]
-    assert len(lines) == 1
-    assert "Traceback" not in done.stdout + done.stderr
-    assert not (project.root / "results").exists()
-
-
-def test_a_class_that_is_too_small_is_said_in_the_log(tmp_path):
-    project = clone(tmp_path)
-    project.configure(datasets=[{"name": "digits", "source": "npz", "path": "small.npz"}])
-    np.savez(
-        tmp_path / "small.npz",
-        train_images=np.zeros((4, 8, 8), np.uint8), train_labels=np.array([0, 1, 0, 1]),
-        test_images=np.zeros((2, 8, 8), np.uint8), test_labels=np.array([0, 1]),
-    )  # fmt: skip
-    target = f"results/{folder('digits', 'random', ipc=3)}/set.safetensors"
-    done = project.snakemake("--cores", "1", target, check=False)
-    assert done.returncode != 0
-    log = (project.root / target).with_name("set.log").read_text()
-    assert "3 images per class, but class '" in log
-    assert "Traceback" not in log
 
 
 def test_the_papers_grid_is_planned_within_seconds(tmp_path):
