@@ -147,7 +147,7 @@ class Cluster:
         """Every job that there has been, as SLURM records it: its fields by their names."""
         text = run("scontrol", "--oneliner", "show", "job")
         lines = [line for line in text.splitlines() if line.startswith("JobId=")]
-        jobs = [dict(re.findall(r"([\w/:]+)=(.*?)(?= +[\w/:]+=|$)", line)) for line in lines]
+        jobs = [dict(re.findall(r"([\w/:]+)=(.*?)(?= +[\w/:]+=| *$)", line)) for line in lines]
         return sorted(jobs, key=lambda job: int(job["JobId"]))
 
     def devices(self):
