@@ -1,6 +1,7 @@
 # make demo   set up, condense the embedded digits, draw the tables and figures (minutes)
 # make demo-all   the other tables of the paper as well
 # make test   set up and run the tests
+# make test-slurm   run the tests on a SLURM that they bring up, as root on Debian or Ubuntu
 # make check  linters and type checker;  make benchmark  time it beside the plain loop
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
@@ -9,7 +10,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-all test check benchmark setup lock clean
+.PHONY: demo demo-all test test-slurm check benchmark setup lock clean
 
 DEMO := snakemake --configfile config/demo.yaml --cores $(CORES)
 FIGURES := results/demo/figures/figure1_condensed_sets.png results/demo/figures/figure2_accuracy.png
@@ -25,6 +26,10 @@ demo-all: $(READY)
 
 test: $(READY)
 	pytest -n $(CORES) --dist loadgroup
+
+# Where there can be no SLURM, it says so and why, and the rest of CI goes on.
+test-slurm: $(READY)
+	@if python tests/slurm/cluster.py; then pytest tests/slurm; fi
 
 check: $(READY)
 	ruff check .

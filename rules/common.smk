@@ -163,12 +163,14 @@ def code(script, *modules):
     )
 
 
-def gpu_resource(rule, key):
+def asked(rule, key):
     """What the config asks for; the time limit grows with every attempt."""
 
     def value(wildcards, attempt):
-        asked = GRID.config["resources"][rule][key]
-        return asked * attempt if key == "runtime" else asked
+        resources = GRID.config["resources"]
+        if key == "runtime":
+            return min(resources[rule][key] * attempt, resources["max_runtime"])
+        return resources[rule][key]
 
     return value
 

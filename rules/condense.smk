@@ -20,8 +20,8 @@ rule condense:
     threads: GRID.config["execution"]["threads"]
     resources:
         gpu=1,
-        mem_mb=gpu_resource("condense", "mem_mb"),
-        runtime=gpu_resource("condense", "runtime"),
+        mem_mb=asked("condense", "mem_mb"),
+        runtime=asked("condense", "runtime"),
     params:
         cell=cell,
         settings=lambda wildcards: GRID.condensation(cell(wildcards)),

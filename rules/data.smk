@@ -1,6 +1,10 @@
 # Every data set becomes one memory-mappable file of uint8 tensors that all cells share.
 
 
+localrules:
+    prepare,  # it may have to download, which compute nodes seldom can
+
+
 rule prepare:
     input:
         source_files,

@@ -17,8 +17,8 @@ rule evaluate:
     threads: GRID.config["execution"]["threads"]
     resources:
         gpu=1,
-        mem_mb=gpu_resource("evaluate", "mem_mb"),
-        runtime=gpu_resource("evaluate", "runtime"),
+        mem_mb=asked("evaluate", "mem_mb"),
+        runtime=asked("evaluate", "runtime"),
     params:
         cell=cell,
         settings=lambda wildcards: GRID.evaluation(

@@ -1,4 +1,9 @@
-# Pictures, each as PNG and PDF.
+# Pictures, each as PNG and PDF, in seconds: not worth a job of a cluster.
+
+
+localrules:
+    figure1_condensed_sets,
+    figure2_accuracy,
 
 
 rule figure1_condensed_sets:

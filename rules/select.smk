@@ -15,8 +15,8 @@ rule reference_network:
     threads: GRID.config["execution"]["threads"]
     resources:
         gpu=1,
-        mem_mb=gpu_resource("evaluate", "mem_mb"),
-        runtime=gpu_resource("evaluate", "runtime"),
+        mem_mb=asked("evaluate", "mem_mb"),
+        runtime=asked("evaluate", "runtime"),
     params:
         settings=lambda wildcards: GRID.reference_network(
             wildcards.dataset, wildcards.network
@@ -42,6 +42,10 @@ rule select:
         method="|".join(grid.SELECTIONS),
     conda:
         ENVIRONMENT
+    resources:
+        gpu=0,
+        mem_mb=asked("select", "mem_mb"),
+        runtime=asked("select", "runtime"),
     params:
         cell=cell,
         code=code("select.py"),

@@ -1,0 +1,305 @@
+"""The grid on a real SLURM: what its jobs are given, and what becomes of those that are stopped.
+
+Four calls of Snakemake run side by side; the tests look at what they and SLURM have left behind.
+"""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, obstacle
+from workflow.test_pipeline import clone
+
+NETWORK = "ConvNet-width4"
+CONFIG = {
+    "datasets": ["digits"],
+    "condensation": {"dc": {"iterations": 400, "real_batch": 8}, "dc-bad": {"lr_img": 1e30}},
+    "evaluation": {"models": 2, "epochs": 2, "curve_points": 2},
+    # Only a signal makes a checkpoint.
+    "execution": {"checkpoint_seconds": 3600, "device": "cpu"},
+}
+# The lines of the profile that a user of this cluster edits, or takes the comment sign from.
+EDITS = {
+    "# slurm_partition: gpu": "slurm_partition: gpu",
+    "# gpu_model: a100": "gpu_model: common",
+    "# slurm-status-command: squeue": "slurm-status-command: squeue",
+    "status-checks: 10": "status-checks: 2",
+}
+GROUPS = {
+    "# groups:": "groups:",
+    "# group-components: [evaluations=10]": "group-components: [evaluations=2]",
+    "# resources:": "resources:",
+    "# set-resource-scopes:": "set-resource-scopes:",
+}
+RESULT = "set.safetensors"
+GPU = "gres:gpu:common:1"
+
+
+class Run:
+    """One call of Snakemake in a copy of the pipeline of its own."""
+
+    def __init__(self, cluster, root, **config):
+        self.cluster = cluster
+        self.project = clone(root)
+        self.project.configure(**{**CONFIG, **config})
+        self.edit(EDITS)
+        self.log = root.with_suffix(".log")
+        self.process = None
+
+    def edit(self, edits):
+        for old, new in edits.items():
+            self.project.edit("profiles/slurm/config.yaml", old, new)
+
+    def start(self, *arguments):
+        command = [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", *arguments]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.project.root, stdout=log, stderr=subprocess.STDOUT
+            )
+        return self
+
+    def wait(self, condition, seconds=300):
+        """Return what `condition` returns, once that is something."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.2)
+        return found
+
+    def end(self):
+        return self.wait(lambda: self.process.poll() is not None and [self.process.returncode])[0]
+
+    def jobs(self, rule=""):
+        """The records of SLURM jobs of this call, or of one of its rules."""
+        return [
+            job
+            for job in self.cluster.jobs()
+            if job["WorkDir"] == str(self.project.root)
+            and re.match(f"rule_{rule}(_wildcards|$)" if rule else "", job["Comment"])
+        ]
+
+    def cell(self, method="dc", seed=0):
+        return self.project.root / f"results/digits/{method}/{NETWORK}/ipc-1/seed-{seed}"
+
+    def computing(self, text, seed=0):
+        """Wait until a condensation's log says `text`; return its SLURM job and its process."""
+        log = self.cell(seed=seed) / "set.log"
+        self.wait(lambda: log.exists() and text in log.read_text())
+        return self.wait(lambda: self._process(f"_1_{seed}"))
+
+    def _process(self, suffix):
+        running = {
+            job["JobId"]
+            for job in self.jobs("condense")
+            if job["JobState"] == "RUNNING" and job["Comment"].strip().endswith(suffix)
+        }
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (process / "cmdline").read_text().split("\0")
+                given = dict(
+                    entry.partition("=")[::2]
+                    for entry in (process / "environ").read_text().split("\0")
+                )
+                if "condense.py" in "".join(command[1:2]) and given.get("SLURM_JOB_ID") in running:
+                    return given["SLURM_JOB_ID"], int(process.name)
+        return None
+
+
+def grid(run):
+    """A grid of which one cell is cancelled, one nears its time limit and one cannot succeed."""
+    run.start("--profile", "profiles/slurm", "--retries", "1", "all")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        stopped = [pool.submit(_cancel, run, 0), pool.submit(_let_time_run_out, run, 1, 2)]
+    for future in stopped:
+        future.result()
+    assert run.end() == 1
+    return run
+
+
+def _cancel(run, seed):
+    job, _ = run.computing("iteration 1/", seed)
+    subprocess.run(["scancel", job], check=True)
+
+
+def _let_time_run_out(run, seed, minutes):
+    """Stop a job's process until SLURM wakes it up, when its time is nearly or wholly over."""
+    job, process = run.computing("iteration 1/", seed)
+    os.kill(process, signal.SIGSTOP)
+    subprocess.run(["scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}"], check=True)
+
+
+def spot(run):
+    """A cell on a GPU of another type, stopped by its time limit and then pre-empted.
+
+    Without the profile's `slurm_extra` there is no signal but that at the end.
+    """
+    run.start(
+        "--workflow-profile", "profiles/slurm", "--default-resources", "gpu_model=spot",
+        "slurm_partition=spot",
+        "--", str((run.cell() / RESULT).relative_to(run.project.root)),
+    )  # fmt: skip
+    _let_time_run_out(run, 0, 1)
+    run.computing("going on from")
+    time.sleep(1)  # for an iteration at least
+    urgent = ["sbatch", "--partition=urgent", "--gpus=spot:1", "--output=/dev/null", "--wrap=true"]
+    subprocess.run(urgent, check=True)
+    assert run.end() == 0
+    return run
+
+
+def grouped(run):
+    """Evaluations, two in a submission, by the lines that the profile shows."""
+    run.edit(GROUPS)
+    run.start("--profile", "profiles/slurm", "results/tables/evaluations.csv")
+    assert run.end() == 0
+    return run
+
+
+def local(run):
+    """The same cells without SLURM and without a break."""
+    cells = [run.cell(seed=seed) / RESULT for seed in (0, 1)]
+    run.start("--cores", "1", *(str(path.relative_to(run.project.root)) for path in cells))
+    assert run.end() == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The four calls, ended."""
+    why = obstacle()
+    if why:
+        pytest.skip(why)
+    root = tmp_path_factory.mktemp("slurm")
+    (root / "cluster").mkdir()
+    cluster = Cluster(root / "cluster")
+    started = {}
+    try:
+        cluster.start()
+        limits = {"mem_mb": 500, "runtime": 60}
+        resources = {name: limits for name in ("condense", "evaluate", "select")}
+        others = {
+            "datasets": ["digits"], "images_per_class": [1], "methods": ["random", "dc-bad"],
+            "networks": [NETWORK], "seeds": [0],
+        }  # fmt: skip
+        networks = [NETWORK, "ConvNet-width2", "ConvNet-width3", "MLP"]
+        for does, config in {
+            grid: {"methods": ["dc"], "seeds": [0, 1], "table2": [others]},
+            spot: {},
+            grouped: {"methods": ["whole"], "networks": networks},
+            local: {},
+        }.items():
+            name = does.__name__
+            started[does] = Run(cluster, root / name, **{"resources": resources, **config})
+        with concurrent.futures.ThreadPoolExecutor(len(started)) as pool:
+            futures = [pool.submit(does, run) for does, run in started.items()]
+        yield {future.result().project.root.name: future.result() for future in futures}
+    finally:
+        for run in started.values():
+            if run.process:
+                run.process.kill()
+                run.process.wait()
+        cluster.stop()
+
+
+def test_every_cell_is_a_job_that_asks_for_what_it_needs(runs):
+    run = runs["grid"]
+    asked = {
+        (job["Comment"].strip(), job.get("TresPerJob"), re.search("mem=(\\w+)", job["TRES"])[1])
+        for job in run.jobs()
+    }
+    rest = f"{NETWORK}_1"
+    wanted = {
+        (f"rule_select_wildcards_digits_random_{rest}_0", "gres:gpu:common:0"),
+        (f"rule_condense_wildcards_digits_dc_{rest}_0", GPU),
+        (f"rule_condense_wildcards_digits_dc_{rest}_1", GPU),
+        (f"rule_condense_wildcards_digits_dc-bad_{rest}_0", GPU),
+        (f"rule_evaluate_wildcards_digits_random_{rest}_0_{NETWORK}", GPU),
+        (f"rule_evaluate_wildcards_digits_dc_{rest}_0_{NETWORK}", GPU),
+        (f"rule_evaluate_wildcards_digits_dc_{rest}_1_{NETWORK}", GPU),
+    }
+    assert asked == {(*pair, "500M") for pair in wanted}
+    assert {job["TresPerJob"] for job in runs["spot"].jobs()} == {"gres:gpu:spot:1"}
+
+
+def test_never_more_gpus_than_there_are(runs):
+    """And none for two jobs at a time: SLURM's own account, in order."""
+    taken, most = {}, 0
+    for context, job, numbers in runs["grid"].cluster.devices():
+        for number in numbers:
+            if context == "prolog_slurmd":
+                assert number not in taken
+                taken[number] = job
+            else:
+                assert taken.pop(number) == job
+        most = max(most, len(taken))
+    assert not taken
+    assert most == 3
+
+
+def test_a_cancelled_job_goes_on_to_the_same_bytes(runs):
+    run = runs["grid"]
+    jobs = [job for job in run.jobs("condense") if "_dc_" in job["Comment"]]
+    states = [job["JobState"] for job in jobs if job["Comment"].strip().endswith("_1_0")]
+    assert states == ["CANCELLED", "COMPLETED"]
+    _resumed(runs, run, seed=0, times=1)
+
+
+def test_a_job_that_nears_its_time_limit_goes_on_to_the_same_bytes(runs):
+    run = runs["grid"]
+    jobs = [job for job in run.jobs("condense") if "_dc_" in job["Comment"]]
+    jobs = [job for job in jobs if job["Comment"].strip().endswith("_1_1")]
+    assert [job["JobState"] for job in jobs] == ["FAILED", "COMPLETED"]
+    assert [job["TimeLimit"] for job in jobs] == ["00:02:00", "02:00:00"]  # 2 x 60 minutes
+    _resumed(runs, run, seed=1, times=1)
+
+
+def test_a_timed_out_and_then_pre_empted_job_goes_on_to_the_same_bytes(runs):
+    run = runs["spot"]
+    jobs = run.jobs("condense")
+    assert [job["JobState"] for job in jobs] == ["TIMEOUT", "COMPLETED"]
+    assert [job["Restarts"] for job in jobs] == ["0", "1"]
+    assert [job["TimeLimit"] for job in jobs] == ["00:01:00", "02:00:00"]
+    _resumed(runs, run, seed=0, times=2)
+
+
+def _resumed(runs, run, seed, times):
+    done = run.cell(seed=seed)
+    resumed_from = json.loads((done / "run.json").read_text())["resumed_from"]
+    assert len(resumed_from) == times
+    assert resumed_from == sorted(resumed_from)
+    assert resumed_from[0] > 0
+    assert resumed_from[-1] < 400
+    assert (done / RESULT).read_bytes() == (runs["local"].cell(seed=seed) / RESULT).read_bytes()
+
+
+def test_a_failing_job_is_reported_and_the_others_go_on(runs):
+    run = runs["grid"]
+    jobs = [job for job in run.jobs("condense") if "dc-bad" in job["Comment"]]
+    assert [job["JobState"] for job in jobs] == ["FAILED"] * 2  # --retries 1
+    said = run.log.read_text()
+    assert f"log: results/digits/dc-bad/{NETWORK}/ipc-1/seed-0/set.log" in said
+    assert "a learning rate is too large" in said  # the log itself
+    assert not (run.cell("dc-bad") / RESULT).exists()
+    for cell in (run.cell("random"), run.cell("dc", 0), run.cell("dc", 1)):
+        assert (cell / f"eval/{NETWORK}.csv").exists()
+    tables = run.project.root / "results/tables"  # made where Snakemake runs
+    assert (tables / "table1.csv").exists()
+    assert not (tables / "table2.csv").exists()
+
+
+def test_evaluations_in_one_submission(runs):
+    run = runs["grouped"]
+    jobs = run.jobs()
+    assert [job["JobState"] for job in jobs] == ["COMPLETED"] * 2
+    assert {job["TresPerJob"] for job in jobs} == {GPU}
+    assert {job["TimeLimit"] for job in jobs} == {"02:00:00"}  # two of an hour
+    files = list(run.project.root.glob("results/digits/whole/*/ipc-all/seed-0/eval/*.csv"))
+    assert len(files) == 2 * 4
