@@ -175,6 +175,39 @@ def asked(rule, key):
     return value
 
 
+def memory_of(rule, network, settings, kind):
+    """What the config asks for, or else what the job is predicted to take: megabytes.
+
+    Args:
+        rule: the section of the config's `resources`.
+        network, settings, kind: functions of the wildcards, for dclib.memory.job_mib.
+    """
+
+    def value(wildcards, input, attempt):
+        fixed = GRID.config["resources"][rule]["mem_mb"]
+        if fixed is not None:
+            return fixed
+        data_bytes = os.stat(input.data).st_size  # not known before it is there
+        # PyTorch takes a second to import: only here, where a job is about to be submitted.
+        from dclib import datasets, memory
+
+        data = datasets.ImageDataset.load(input.data)
+        ipc = wildcards.get("ipc", "all")
+        mib = memory.job_mib(
+            kind(wildcards),
+            network(wildcards),
+            settings(wildcards),
+            shape=(data.channels, *data.image_size),
+            num_classes=data.num_classes,
+            ipc=None if ipc == "all" else int(ipc),
+            data_bytes=data_bytes,
+            device=GRID.config["execution"]["device"],
+        )
+        return int(mib * 1.05) * attempt
+
+    return value
+
+
 def source_files(wildcards):
     """The file that a data set of the user's own is read from."""
     with in_one_line():

@@ -20,7 +20,12 @@ rule condense:
     threads: GRID.config["execution"]["threads"]
     resources:
         gpu=1,
-        mem_mb=asked("condense", "mem_mb"),
+        mem_mb=memory_of(
+            "condense",
+            lambda wildcards: wildcards.network,
+            lambda wildcards: GRID.condensation(cell(wildcards)),
+            lambda wildcards: grid.ITERATIVE[grid.base(wildcards.method)],
+        ),
         runtime=asked("condense", "runtime"),
     params:
         cell=cell,

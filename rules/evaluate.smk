@@ -17,7 +17,12 @@ rule evaluate:
     threads: GRID.config["execution"]["threads"]
     resources:
         gpu=1,
-        mem_mb=asked("evaluate", "mem_mb"),
+        mem_mb=memory_of(
+            "evaluate",
+            lambda wildcards: wildcards.eval_network,
+            lambda wildcards: GRID.evaluation(cell(wildcards), wildcards.eval_network),
+            lambda wildcards: "evaluation",
+        ),
         runtime=asked("evaluate", "runtime"),
     params:
         cell=cell,

@@ -15,7 +15,14 @@ rule reference_network:
     threads: GRID.config["execution"]["threads"]
     resources:
         gpu=1,
-        mem_mb=asked("evaluate", "mem_mb"),
+        mem_mb=memory_of(
+            "evaluate",
+            lambda wildcards: wildcards.network,
+            lambda wildcards: GRID.reference_network(
+                wildcards.dataset, wildcards.network
+            ),
+            lambda wildcards: "reference_network",
+        ),
         runtime=asked("evaluate", "runtime"),
     params:
         settings=lambda wildcards: GRID.reference_network(
