@@ -8,15 +8,17 @@ from pathlib import Path
 
 import yaml
 
-# Scripts run in processes of their own, which find dclib through this variable.
+# Scripts run in processes of their own, which find dclib through the first of these variables and
+# end with the process that the second one names.
 sys.path.insert(0, workflow.basedir)
 os.environ.update(
     PYTHONPATH=os.pathsep.join(
         [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
+    ),
+    DCLIB_SNAKEMAKE=str(os.getpid()),
 )
 
-from dclib import grid, provenance
+from dclib import grid, locks, provenance
 from dclib.errors import InputError
 
 try:
@@ -34,6 +36,14 @@ SCRIPTS = Path(workflow.basedir, "workflow_scripts")
 ENVIRONMENT = Path(workflow.basedir, "envs/dclib.yaml")
 LEARNT = f"({'|'.join(grid.ITERATIVE)})(-[A-Za-z0-9]+)?"  # methods that learn a set, and variants
 CELL = f"{RESULTS}/{{dataset}}/{{method}}/{{network}}/ipc-{{ipc}}/seed-{{seed}}"
+
+
+onstart:
+    # Before the first job; not in a dry run, nor for a single job on the node of a cluster.
+    try:
+        locks.hold_run(RESULTS)
+    except InputError as error:
+        sys.exit(f"error: {error}")
 
 
 wildcard_constraints:

@@ -2,10 +2,18 @@
 
 import contextlib
 import logging
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import torch
+
+from dclib import locks
 from dclib.errors import InputError
 
 
@@ -24,11 +32,39 @@ def job(snakemake: Any) -> Iterator[None]:
         handlers=[log, warnings],
     )
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a log on a full disk is no reason to stop
+    locks.hold_job(Path(snakemake.config["results_dir"]).expanduser())
+    threading.Thread(target=_end_with_snakemake, daemon=True).start()
     try:
         yield
     except InputError as error:
         logging.error("%s", error)
         sys.exit(1)
+    except (torch.AcceleratorError, torch.OutOfMemoryError) as error:
+        logging.error("the device failed, the next call goes on from the last checkpoint: %s", _line(error))
+        sys.exit(1)
     except Exception:
         logging.exception("rule %s failed", snakemake.rule)
         sys.exit(1)
+
+
+def _end_with_snakemake(every_seconds: float = 1.0) -> None:
+    """End this job, with a checkpoint, once the Snakemake that started it was killed.
+
+    It would go on beside the job that the next call starts for the same cell.
+    """
+    process = int(os.environ["DCLIB_SNAKEMAKE"])
+    while True:
+        time.sleep(every_seconds)
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            logging.warning("Snakemake is gone")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        except PermissionError:
+            pass
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]
