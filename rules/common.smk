@@ -18,7 +18,7 @@ os.environ.update(
     DCLIB_SNAKEMAKE=str(os.getpid()),
 )
 
-from dclib import grid, locks, provenance
+from dclib import grid, integrity, locks, provenance
 from dclib.errors import InputError
 
 try:
@@ -71,6 +71,34 @@ def cell(wildcards):
     return named
 
 
+def runs_jobs():
+    """Whether this is neither a dry run, nor a look at the plan, nor a single job on a cluster."""
+    planned_for = workflow.executor_plugin
+    return planned_for and not workflow.dryrun and workflow.is_main_process
+
+
+def discard_damaged(pattern, rows=None):
+    """An input function of no files: it makes a job run whose output is there but damaged.
+
+    Args:
+        pattern: the output, with wildcards.
+        rows: a function of the wildcards; how many a table has to have.
+    """
+
+    def discard(wildcards):
+        path = Path(pattern.format(**wildcards))
+        if not path.exists() or not (
+            damage := integrity.damage(path, rows and rows(wildcards))
+        ):
+            return []
+        if runs_jobs():
+            path.unlink()
+        print(f"{path} is damaged and is made again: {damage}", file=sys.stderr)
+        return []
+
+    return discard
+
+
 def data_of(wildcards):
     """The prepared file of a job's data set, which the config has to know."""
     try:
@@ -91,6 +119,11 @@ def reference_of(wildcards):
     if wildcards.method == "random":
         return []
     return f"{RESULTS}/{wildcards.dataset}/reference/{wildcards.network}/network.safetensors"
+
+
+def models_of(wildcards):
+    """How many networks an evaluation trains."""
+    return GRID.evaluation(cell(wildcards), wildcards.eval_network)["models"]
 
 
 def evaluation_files(evaluations, kind="csv"):

@@ -4,6 +4,7 @@
 rule condense:
     input:
         data=data_of,
+        damaged=discard_damaged(f"{CELL}/set.safetensors"),
     output:
         set=f"{CELL}/set.safetensors",
         png=f"{CELL}/set.png",

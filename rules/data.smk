@@ -4,6 +4,7 @@
 rule prepare:
     input:
         source_files,
+        discard_damaged(f"{RESULTS}/{{dataset}}/data.safetensors"),
     output:
         f"{RESULTS}/{{dataset}}/data.safetensors",
     log:

@@ -4,6 +4,9 @@
 rule reference_network:
     input:
         data=data_of,
+        damaged=discard_damaged(
+            f"{RESULTS}/{{dataset}}/reference/{{network}}/network.safetensors"
+        ),
     output:
         f"{RESULTS}/{{dataset}}/reference/{{network}}/network.safetensors",
     log:
@@ -30,6 +33,7 @@ rule select:
     input:
         data=data_of,
         reference=reference_of,
+        damaged=discard_damaged(f"{CELL}/set.safetensors"),
     output:
         set=f"{CELL}/set.safetensors",
         png=f"{CELL}/set.png",

@@ -41,7 +41,9 @@ def job(snakemake: Any) -> Iterator[None]:
         logging.error("%s", error)
         sys.exit(1)
     except (torch.AcceleratorError, torch.OutOfMemoryError) as error:
-        logging.error("the device failed, the next call goes on from the last checkpoint: %s", _line(error))
+        logging.error(
+            "the device failed, the next call goes on from the last checkpoint: %s", _line(error)
+        )
         sys.exit(1)
     except Exception:
         logging.exception("rule %s failed", snakemake.rule)
@@ -64,7 +66,3 @@ def _end_with_snakemake(every_seconds: float = 1.0) -> None:
             return
         except PermissionError:
             pass
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]
