@@ -41,9 +41,8 @@ def job(snakemake: Any) -> Iterator[None]:
         logging.error("%s", error)
         sys.exit(1)
     except (torch.AcceleratorError, torch.OutOfMemoryError) as error:
-        logging.error(
-            "the device failed, the next call goes on from the last checkpoint: %s", _line(error)
-        )
+        reason = str(error).strip().splitlines()[0]
+        logging.error("the device failed (%s); the next call goes on from the checkpoint", reason)
         sys.exit(1)
     except Exception:
         logging.exception("rule %s failed", snakemake.rule)

@@ -289,3 +289,10 @@ def test_missing_keys_are_named():
     del config["seeds"]
     with pytest.raises(InputError, match="config key 'seeds' is missing"):
         Grid(config, SCHEMA)
+
+
+def test_settings_do_not_depend_on_the_order_in_which_they_are_written_down():
+    """Snakemake compares them as text."""
+    made, turned = grid(), grid(evaluation=dict(reversed(CONFIG["evaluation"].items())))
+    cell = made.cells()[0]
+    assert repr(made.evaluation(cell, "MLP")) == repr(turned.evaluation(cell, "MLP"))
