@@ -1,5 +1,6 @@
 # What all rules share: the validated grid, paths, digests and resources.
 
+import functools
 import hashlib
 import itertools
 import os
@@ -78,7 +79,7 @@ def runs_jobs():
 
 
 def discard_damaged(pattern, rows=None):
-    """An input function of no files: it makes a job run whose output is there but damaged.
+    """An input function of no files, which removes a damaged output before the run is planned.
 
     Args:
         pattern: the output, with wildcards.
@@ -93,7 +94,7 @@ def discard_damaged(pattern, rows=None):
             return []
         if runs_jobs():
             path.unlink()
-        print(f"{path} is damaged and is made again: {damage}", file=sys.stderr)
+        print(f"{path} is damaged and counts as missing: {damage}", file=sys.stderr)
         return []
 
     return discard
@@ -207,26 +208,36 @@ def gpu_resource(rule, key):
     return value
 
 
-def source_files(wildcards):
-    """The file that a data set of the user's own is read from; `prepare` says if it is missing."""
-    options = GRID.dataset(wildcards.dataset)
-    path = Path(options.get("path", "")).expanduser()
-    return str(path) if options["source"] == "npz" and path.is_file() else []
-
-
-def source_digest(wildcards):
-    """What is in a folder of the user's own."""
-    options = GRID.dataset(wildcards.dataset)
-    if options["source"] != "folder":
+@functools.cache
+def source_digest(dataset):
+    """What the user's own files hold."""
+    options = GRID.dataset(dataset)
+    root = Path(options.get("path", "")).expanduser()
+    if options["source"] == "npz":
+        paths = [root] if root.is_file() else []  # `prepare` says that it is missing
+    elif options["source"] == "folder":
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+    else:
         return None
-    root = Path(options["path"]).expanduser()
-    paths = sorted(path for path in root.rglob("*") if path.is_file())
     return provenance.digest(
         [
             (str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest())
             for p in paths
         ]
     )
+
+
+def data_params(wildcards):
+    """What a prepared data set depends on, and with it all that is made from it.
+
+    Its file is an `ancient` input elsewhere: one that was lost is made again, to the same bytes, and
+    nothing else.
+    """
+    return {
+        "dataset": GRID.dataset(wildcards.dataset),
+        "files": source_digest(wildcards.dataset),
+        "code": code("prepare.py"),
+    }
 
 
 # Figures show one line or picture for each data set and ipc: the first method that learns a set (or

@@ -3,7 +3,7 @@
 
 rule condense:
     input:
-        data=data_of,
+        data=ancient(data_of),
         damaged=discard_damaged(f"{CELL}/set.safetensors"),
     output:
         set=f"{CELL}/set.safetensors",
@@ -24,6 +24,7 @@ rule condense:
         mem_mb=gpu_resource("condense", "mem_mb"),
         runtime=gpu_resource("condense", "runtime"),
     params:
+        data=data_params,
         cell=cell,
         settings=lambda wildcards: GRID.condensation(cell(wildcards)),
         code=lambda wildcards: code(

@@ -3,7 +3,6 @@
 
 rule prepare:
     input:
-        source_files,
         discard_damaged(f"{RESULTS}/{{dataset}}/data.safetensors"),
     output:
         f"{RESULTS}/{{dataset}}/data.safetensors",
@@ -14,8 +13,6 @@ rule prepare:
     conda:
         ENVIRONMENT
     params:
-        dataset=lambda wildcards: GRID.dataset(wildcards.dataset),
-        files=source_digest,
-        code=code("prepare.py"),
+        data=data_params,
     script:
         "../workflow_scripts/prepare.py"

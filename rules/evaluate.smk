@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        data=data_of,
+        data=ancient(data_of),
         set=set_of,
         damaged=discard_damaged(f"{CELL}/eval/{{eval_network}}.csv", models_of),
         damaged_curve=discard_damaged(f"{CELL}/eval/{{eval_network}}.curve.csv"),
@@ -22,6 +22,7 @@ rule evaluate:
         mem_mb=gpu_resource("evaluate", "mem_mb"),
         runtime=gpu_resource("evaluate", "runtime"),
     params:
+        data=data_params,
         cell=cell,
         settings=lambda wildcards: GRID.evaluation(
             cell(wildcards), wildcards.eval_network

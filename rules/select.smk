@@ -3,7 +3,7 @@
 
 rule reference_network:
     input:
-        data=data_of,
+        data=ancient(data_of),
         damaged=discard_damaged(
             f"{RESULTS}/{{dataset}}/reference/{{network}}/network.safetensors"
         ),
@@ -21,6 +21,7 @@ rule reference_network:
         mem_mb=gpu_resource("evaluate", "mem_mb"),
         runtime=gpu_resource("evaluate", "runtime"),
     params:
+        data=data_params,
         settings=lambda wildcards: GRID.reference_network(
             wildcards.dataset, wildcards.network
         ),
@@ -31,7 +32,7 @@ rule reference_network:
 
 rule select:
     input:
-        data=data_of,
+        data=ancient(data_of),
         reference=reference_of,
         damaged=discard_damaged(f"{CELL}/set.safetensors"),
     output:
@@ -47,6 +48,7 @@ rule select:
     conda:
         ENVIRONMENT
     params:
+        data=data_params,
         cell=cell,
         code=code("select.py"),
     script:
