@@ -1,7 +1,5 @@
 # What all rules share: the validated grid, paths, digests and resources.
 
-import functools
-import hashlib
 import itertools
 import os
 import sys
@@ -208,36 +206,15 @@ def gpu_resource(rule, key):
     return value
 
 
-@functools.cache
-def source_digest(dataset):
-    """What the user's own files hold."""
-    options = GRID.dataset(dataset)
-    root = Path(options.get("path", "")).expanduser()
-    if options["source"] == "npz":
-        paths = [root] if root.is_file() else []  # `prepare` says that it is missing
-    elif options["source"] == "folder":
-        paths = sorted(path for path in root.rglob("*") if path.is_file())
-    else:
-        return None
-    return provenance.digest(
-        [
-            (str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest())
-            for p in paths
-        ]
-    )
-
-
-def data_params(wildcards):
+def data_digest(wildcards):
     """What a prepared data set depends on, and with it all that is made from it.
 
-    Its file is an `ancient` input elsewhere: one that was lost is made again, to the same bytes, and
-    nothing else.
+    Its file is an `ancient` input of theirs: one that was lost is made again, to the same bytes,
+    and nothing else is.
     """
-    return {
-        "dataset": GRID.dataset(wildcards.dataset),
-        "files": source_digest(wildcards.dataset),
-        "code": code("prepare.py"),
-    }
+    options = GRID.dataset(wildcards.dataset)
+    content = provenance.content_digest(options["path"]) if "path" in options else None
+    return provenance.digest(options, content, code("prepare.py"))
 
 
 # Figures show one line or picture for each data set and ipc: the first method that learns a set (or

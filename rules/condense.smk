@@ -24,7 +24,7 @@ rule condense:
         mem_mb=gpu_resource("condense", "mem_mb"),
         runtime=gpu_resource("condense", "runtime"),
     params:
-        data=data_params,
+        data=data_digest,
         cell=cell,
         settings=lambda wildcards: GRID.condensation(cell(wildcards)),
         code=lambda wildcards: code(

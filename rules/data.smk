@@ -13,6 +13,7 @@ rule prepare:
     conda:
         ENVIRONMENT
     params:
-        data=data_params,
+        dataset=lambda wildcards: GRID.dataset(wildcards.dataset),
+        data=data_digest,
     script:
         "../workflow_scripts/prepare.py"

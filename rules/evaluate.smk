@@ -22,7 +22,7 @@ rule evaluate:
         mem_mb=gpu_resource("evaluate", "mem_mb"),
         runtime=gpu_resource("evaluate", "runtime"),
     params:
-        data=data_params,
+        data=data_digest,
         cell=cell,
         settings=lambda wildcards: GRID.evaluation(
             cell(wildcards), wildcards.eval_network

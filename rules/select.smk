@@ -21,7 +21,7 @@ rule reference_network:
         mem_mb=gpu_resource("evaluate", "mem_mb"),
         runtime=gpu_resource("evaluate", "runtime"),
     params:
-        data=data_params,
+        data=data_digest,
         settings=lambda wildcards: GRID.reference_network(
             wildcards.dataset, wildcards.network
         ),
@@ -48,7 +48,7 @@ rule select:
     conda:
         ENVIRONMENT
     params:
-        data=data_params,
+        data=data_digest,
         cell=cell,
         code=code("select.py"),
     script:

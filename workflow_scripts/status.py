@@ -36,6 +36,13 @@ def code(script: str, *modules: str) -> str:
     return provenance.code_digest(ROOT / "workflow_scripts" / script, *paths)
 
 
+def data_digest(described: Grid, name: str) -> str:
+    """What rules have among their parameters for the data set they read."""
+    options = described.dataset(name)
+    content = provenance.content_digest(options["path"]) if "path" in options else None
+    return provenance.digest(options, content, code("prepare.py"))
+
+
 def parts(described: Grid, results: Path) -> Iterator[status.Part]:
     """Every set of the grids of the configuration, each followed by its evaluations."""
     evaluations = dict.fromkeys(
@@ -50,16 +57,16 @@ def parts(described: Grid, results: Path) -> Iterator[status.Part]:
     for cell, tested in evaluations:
         cells.setdefault(cell, []).append(tested)
     for cell, networks in cells.items():
-        folder = results / cell.folder
-        source = None
+        folder, source = results / cell.folder, None
+        data = data_digest(described, cell.dataset)
         if cell.method != grid.WHOLE:
             source = folder / "set.safetensors"
             names = ["set.safetensors", "set.png", "run.json"]
-            params: tuple[Any, ...] = (code("select.py"),)
+            params: tuple[Any, ...] = (data, code("select.py"))
             if grid.base(cell.method) in grid.ITERATIVE:
                 names.append("trace.csv")
                 module = f"dclib.methods.{grid.ITERATIVE[grid.base(cell.method)]}"
-                params = (described.condensation(cell), code("condense.py", module))
+                params = (data, described.condensation(cell), code("condense.py", module))
             yield status.Part(
                 cell, None, tuple(folder / name for name in names), folder / "set.log",
                 folder / "checkpoint.safetensors", params,
@@ -69,7 +76,7 @@ def parts(described: Grid, results: Path) -> Iterator[status.Part]:
             yield status.Part(
                 cell, tested, (place / f"{tested}.csv", place / f"{tested}.curve.csv"),
                 place / f"{tested}.log", place / f"{tested}.checkpoint.safetensors",
-                (settings, code("evaluate.py")), source, settings["models"],
+                (data, settings, code("evaluate.py")), source, settings["models"],
             )  # fmt: skip
 
 
