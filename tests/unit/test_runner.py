@@ -269,15 +269,26 @@ def test_a_failing_device_leaves_the_checkpoint_before_it(digits, tmp_path, capl
             raise error
 
     class Disturbed(GradientMatching):
-        def step(self, state):
-            if iteration(tmp_path) == 2:
-                state.images = state.images.as_subclass(Lost)
-            return super().step(state)
+        steps = 0
 
-    method = Disturbed("MLP", Settings(iterations=9, real_batch=8), torch.device("cpu"))
+        def step(self, state):
+            if self.steps == self.good_steps:
+                raise self.error
+            metrics = super().step(state)
+            self.steps += 1
+            if self.error is error:
+                state.images = state.images.as_subclass(Lost)
+            return metrics
+
+    def run(good_steps, raised):
+        Disturbed.good_steps, Disturbed.error = good_steps, raised
+        method = Disturbed("MLP", Settings(iterations=9, real_batch=8), torch.device("cpu"))
+        runner.run(method, digits, 1, Streams(0), tmp_path, metadata={})
+
+    with pytest.raises(KeyboardInterrupt):
+        run(2, KeyboardInterrupt)
+    assert iteration(tmp_path) == 2
     with pytest.raises(torch.AcceleratorError, match="illegal memory access"):
-        runner.run(
-            method, digits, 1, Streams(0), tmp_path, metadata={}, checkpoint_seconds=0,
-        )  # fmt: skip
+        run(1, error)
     assert iteration(tmp_path) == 2
     assert "no checkpoint, the one before stays" in caplog.text
