@@ -4,22 +4,23 @@ A file that is written by rename is whole unless a disk or a copy has damaged it
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 
 
-def damage(path: str | Path, rows: int | None = None) -> str | None:
-    """Return what is wrong with a .safetensors or .csv file, or None if nothing is to be seen.
-
-    Of a .safetensors file the header and the size are looked at, of a .csv file the lines.
+def damage(path: str | Path, models: int | None = None) -> str | None:
+    """Return what is wrong with a file, or None if nothing is to be seen.
 
     Args:
-        rows: how many a .csv file has to have, if that is known.
+        path: a .safetensors file, whose header and size are looked at; or a table of an evaluation,
+            which has equally many rows for each model, a number in the first column.
+        models: how many the table has to have.
 
     Raises:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    return _tensors(path) if path.suffix == ".safetensors" else _table(path, rows)
+    return _tensors(path) if path.suffix == ".safetensors" else _table(path, models)
 
 
 def _tensors(path: Path) -> str | None:
@@ -36,9 +37,11 @@ def _tensors(path: Path) -> str | None:
     return None if size == expected else f"it has {size} bytes instead of {expected}"
 
 
-def _table(path: Path, rows: int | None) -> str | None:
+def _table(path: Path, models: int | None) -> str | None:
     content = path.read_bytes()
     if not content.endswith(b"\n"):
         return "its last line is cut short"
-    found = content.count(b"\n") - 1
-    return None if rows in (None, found) else f"it has {found} rows instead of {rows}"
+    rows = Counter(line.split(b",")[0] for line in content.splitlines()[1:])
+    if len(rows) != models:
+        return f"it has {len(rows)} models instead of {models}"
+    return None if len(set(rows.values())) == 1 else "rows of a model are missing"

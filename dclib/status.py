@@ -34,7 +34,7 @@ class Part:
         log, checkpoint: what else the job writes.
         params: settings and code, as Snakemake has noted them if they are still the same.
         source: the set that an evaluation is made from.
-        rows: of the first output, if it is a table.
+        models: how many an evaluation has.
     """
 
     cell: Cell
@@ -44,7 +44,7 @@ class Part:
     checkpoint: Path
     params: tuple[Any, ...]
     source: Path | None = None
-    rows: int | None = None
+    models: int | None = None
 
     @functools.cached_property
     def seconds(self) -> float | None:
@@ -90,9 +90,11 @@ def survey(parts: Iterable[Part], metadata: Path, run_started: float | None) -> 
 
 def _look(part: Part, metadata: Path, run_started: float | None) -> Report:
     if all(path.exists() for path in part.outputs):
-        damage = integrity.damage(part.outputs[0], part.rows)
-        if damage:
-            return Report(part, "missing", f"{part.outputs[0]} is damaged: {damage}")
+        checked = part.outputs if part.tested else part.outputs[:1]
+        for path in checked:
+            damage = integrity.damage(path, part.models)
+            if damage:
+                return Report(part, "missing", f"{path} is damaged: {damage}")
         return Report(part, "stale" if _is_stale(part, metadata) else "done")
     try:
         records, written = _records(part.log), part.log.stat().st_mtime

@@ -1,5 +1,6 @@
 # What all rules share: the validated grid, paths, digests and resources.
 
+import functools
 import itertools
 import os
 import sys
@@ -70,36 +71,58 @@ def cell(wildcards):
     return named
 
 
-def runs_jobs():
-    """Whether this is neither a dry run, nor a look at the plan, nor a single job on a cluster."""
-    planned_for = workflow.executor_plugin
-    return planned_for and not workflow.dryrun and workflow.is_main_process
+def all_evaluations():
+    """The evaluations of all grids of the config."""
+    return list(
+        dict.fromkeys(
+            [
+                *GRID.evaluations(),
+                *GRID.table2(),
+                *GRID.cross_architecture(),
+                *itertools.chain(*GRID.ablations().values()),
+            ]
+        )
+    )
 
 
-def discard_damaged(pattern, rows=None):
-    """An input function of no files, which removes a damaged output before the run is planned.
+def files_to_check():
+    """The files of the grid whose damage can be seen, and how many models a table has."""
+    for cell, network in all_evaluations():
+        models = GRID.evaluation(cell, network)["models"]
+        yield f"{RESULTS}/{cell.dataset}/data.safetensors", None
+        yield f"{RESULTS}/{cell.dataset}/reference/{cell.network}/network.safetensors", None
+        yield f"{RESULTS}/{cell.folder}/set.safetensors", None
+        yield f"{RESULTS}/{cell.folder}/eval/{network}.csv", models
+        yield f"{RESULTS}/{cell.folder}/eval/{network}.curve.csv", models
 
-    Args:
-        pattern: the output, with wildcards.
-        rows: a function of the wildcards; how many a table has to have.
+
+@functools.cache
+def discard_damaged():
+    """Remove the damaged files of the grid, so that they are made again.
+
+    Every rule of a cell calls it when Snakemake asks for its input, that is before Snakemake looks
+    at what is there. Only then is known whether this is a dry run, which removes nothing.
     """
+    if not workflow.executor_plugin or not workflow.is_main_process:
+        return  # a look at the plan, or a single job on a cluster
+    for name, models in dict.fromkeys(files_to_check()):
+        path = Path(name)
+        damage = path.exists() and integrity.damage(path, models)
+        if damage:
+            print(f"{name} is damaged and counts as missing: {damage}", file=sys.stderr)
+            if not workflow.dryrun:
+                path.unlink()
 
-    def discard(wildcards):
-        path = Path(pattern.format(**wildcards))
-        if not path.exists() or not (
-            damage := integrity.damage(path, rows and rows(wildcards))
-        ):
-            return []
-        if runs_jobs():
-            path.unlink()
-        print(f"{path} is damaged and counts as missing: {damage}", file=sys.stderr)
-        return []
 
-    return discard
+def no_files(wildcards):
+    """The input of `prepare`, which reads what lies elsewhere."""
+    discard_damaged()
+    return []
 
 
 def data_of(wildcards):
     """The prepared file of a job's data set, which the config has to know."""
+    discard_damaged()
     try:
         GRID.dataset(wildcards.dataset)
     except InputError as error:
@@ -120,11 +143,6 @@ def reference_of(wildcards):
     return f"{RESULTS}/{wildcards.dataset}/reference/{wildcards.network}/network.safetensors"
 
 
-def models_of(wildcards):
-    """How many networks an evaluation trains."""
-    return GRID.evaluation(cell(wildcards), wildcards.eval_network)["models"]
-
-
 def evaluation_files(evaluations, kind="csv"):
     """The files of evaluations: `csv`, a row for each network, or `curve.csv`."""
     return [
@@ -135,12 +153,7 @@ def evaluation_files(evaluations, kind="csv"):
 
 def cell_files():
     """Sets and evaluations of all grids of the config."""
-    evaluations = [
-        *GRID.evaluations(),
-        *GRID.table2(),
-        *GRID.cross_architecture(),
-        *itertools.chain(*GRID.ablations().values()),
-    ]
+    evaluations = all_evaluations()
     sets = [
         f"{RESULTS}/{cell.folder}/{name}"
         for cell, _ in evaluations

@@ -4,7 +4,6 @@
 rule condense:
     input:
         data=ancient(data_of),
-        damaged=discard_damaged(f"{CELL}/set.safetensors"),
     output:
         set=f"{CELL}/set.safetensors",
         png=f"{CELL}/set.png",

@@ -3,7 +3,7 @@
 
 rule prepare:
     input:
-        discard_damaged(f"{RESULTS}/{{dataset}}/data.safetensors"),
+        no_files,
     output:
         f"{RESULTS}/{{dataset}}/data.safetensors",
     log:

@@ -5,8 +5,6 @@ rule evaluate:
     input:
         data=ancient(data_of),
         set=set_of,
-        damaged=discard_damaged(f"{CELL}/eval/{{eval_network}}.csv", models_of),
-        damaged_curve=discard_damaged(f"{CELL}/eval/{{eval_network}}.curve.csv"),
     output:
         rows=f"{CELL}/eval/{{eval_network}}.csv",
         curve=f"{CELL}/eval/{{eval_network}}.curve.csv",

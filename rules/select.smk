@@ -4,9 +4,6 @@
 rule reference_network:
     input:
         data=ancient(data_of),
-        damaged=discard_damaged(
-            f"{RESULTS}/{{dataset}}/reference/{{network}}/network.safetensors"
-        ),
     output:
         f"{RESULTS}/{{dataset}}/reference/{{network}}/network.safetensors",
     log:
@@ -34,7 +31,6 @@ rule select:
     input:
         data=ancient(data_of),
         reference=reference_of,
-        damaged=discard_damaged(f"{CELL}/set.safetensors"),
     output:
         set=f"{CELL}/set.safetensors",
         png=f"{CELL}/set.png",

@@ -55,13 +55,19 @@ def _end_with_snakemake(every_seconds: float = 1.0) -> None:
     It would go on beside the job that the next call starts for the same cell.
     """
     process = int(os.environ["DCLIB_SNAKEMAKE"])
-    while True:
+    if not _is_alive(process):
+        return  # in a container it cannot be seen
+    while _is_alive(process):
         time.sleep(every_seconds)
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            logging.warning("Snakemake is gone")
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
-        except PermissionError:
-            pass
+    logging.warning("Snakemake is gone")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -25,17 +25,23 @@ def test_a_wrong_header(tmp_path, header):
     assert "header" in integrity.damage(path)
 
 
+ROWS = b"model,seed\n0,1\n1,2\n"
+CURVE = b"model,epoch\n0,1\n0,2\n1,1\n1,2\n"
+
+
 @pytest.mark.parametrize(
-    ("content", "rows", "damage"),
+    ("content", "models", "damage"),
     [
-        (b"model,seed\n0,1\n1,2\n", 2, None),
-        (b"model,seed\n0,1\n1,2\n", None, None),
-        (b"model,seed\n0,1\n1,2", 2, "its last line is cut short"),
-        (b"model,seed\n0,1\n", 2, "it has 1 rows instead of 2"),
-        (b"", None, "its last line is cut short"),
+        (ROWS, 2, None),
+        (CURVE, 2, None),
+        (ROWS[:-1], 2, "its last line is cut short"),
+        (ROWS[:-4], 2, "it has 1 models instead of 2"),
+        (CURVE[:-4], 2, "rows of a model are missing"),
+        (CURVE[:-8], 2, "it has 1 models instead of 2"),
+        (b"", 2, "its last line is cut short"),
     ],
 )
-def test_tables(tmp_path, content, rows, damage):
+def test_tables(tmp_path, content, models, damage):
     path = tmp_path / "rows.csv"
     path.write_bytes(content)
-    assert integrity.damage(path, rows) == damage
+    assert integrity.damage(path, models) == damage
