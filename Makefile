@@ -1,5 +1,6 @@
 # make demo   set up, condense the embedded digits, draw the tables and figures (minutes)
 # make demo-all   the other tables of the paper as well
+# make status   how far the grid is; of another config: make status CONFIG=config/demo.yaml
 # make test   set up and run the tests
 # make test-slurm   run the tests on a SLURM that they bring up, as root on Debian or Ubuntu
 # make check  linters and type checker;  make benchmark  time it beside the plain loop
@@ -10,7 +11,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-all test test-slurm check benchmark setup lock clean
+.PHONY: demo demo-all status test test-slurm check benchmark setup lock clean
 
 DEMO := snakemake --configfile config/demo.yaml --cores $(CORES)
 FIGURES := results/demo/figures/figure1_condensed_sets.png results/demo/figures/figure2_accuracy.png
@@ -23,6 +24,9 @@ demo: $(READY)
 demo-all: $(READY)
 	$(DEMO) all
 	@cat results/demo/tables/*.md
+
+status: $(READY)
+	@python -m workflow_scripts.status $(CONFIG)
 
 test: $(READY)
 	pytest -n $(CORES) --dist loadgroup

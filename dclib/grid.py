@@ -234,7 +234,7 @@ class Grid:
         settings = configuration.resolve(section[base(cell.method)], point)
         if cell.method != base(cell.method):
             settings.update(configuration.resolve(section[cell.method], point))
-        return settings
+        return dict(sorted(settings.items()))  # whatever the order in which they were written down
 
     def evaluation(self, cell: Cell, network: str) -> dict[str, Any]:
         """Return the settings with which `network` is trained on the set of `cell`."""
@@ -242,12 +242,12 @@ class Grid:
             self.config["evaluation"], {**cell._asdict(), "network": network}
         )
         del settings["networks"]
-        return settings
+        return dict(sorted(settings.items()))
 
     def reference_network(self, dataset: str, network: str) -> dict[str, Any]:
         """Return the settings with which the network of herding, kcenter, forgetting is trained."""
         point = {"dataset": dataset, "network": network, "method": "", "ipc": ""}
-        return configuration.resolve(self.config["reference_network"], point)
+        return dict(sorted(configuration.resolve(self.config["reference_network"], point).items()))
 
     def expected_models(self, evaluations: Sequence[Evaluation]) -> dict[str, int]:
         """Return how many networks are trained, by dataset/method/network/ipc/eval_network."""

@@ -36,10 +36,26 @@ def code_digest(*sources: Path, root: Path = ROOT) -> str:
         path = waiting.pop()
         name = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
         if name not in found:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            found[name] = _written(_without_words(tree))
-            waiting += [source for module in _imports(tree) for source in _files(module, root)]
+            found[name], imported = _parsed(path)
+            waiting += [source for module in imported for source in _files(module, root)]
     return digest(sorted(found.items()))
+
+
+@functools.cache
+def _parsed(path: Path) -> tuple[str, list[str]]:
+    """What a Python file says, and what it imports from dclib; most are asked for several times."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return _written(_without_words(tree)), _imports(tree)
+
+
+@functools.cache
+def content_digest(path: str) -> str:
+    """Return a digest of a file, or of all files in a folder and their names."""
+    root = Path(path).expanduser()
+    paths = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    return digest(
+        [(str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in paths]
+    )
 
 
 def module_path(module: str, root: Path = ROOT) -> Path:

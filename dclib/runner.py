@@ -67,7 +67,8 @@ def iterate(
     """Call `step(state)` until `iterations` steps are done, going on from a checkpoint if one fits.
 
     The checkpoint is written every `checkpoint_seconds`, by rename, and when a signal (SIGTERM or
-    SIGINT) or an error ends the loop. It is left behind when the loop is done: delete it once the
+    SIGINT) or an error ends the loop. Where that is not possible, on a full disk or from a GPU that
+    has failed, the one before it stays. It is left behind when the loop is done: delete it once the
     results are safe.
 
     Args:
@@ -105,15 +106,22 @@ def iterate(
                 snapshot = _snapshot(state, progress)
                 bar.update()
                 if now - last_save >= checkpoint_seconds and progress.iteration < iterations:
-                    _save(checkpoint, digest, snapshot)
-                    saved, last_save = snapshot, now
+                    try:
+                        _save(checkpoint, digest, snapshot)
+                        saved = snapshot
+                    except InputError as error:
+                        log.warning("no checkpoint, going on without: %s", error)
+                    last_save = now
                 if now - last_line >= LOG_SECONDS or progress.iteration in (1, iterations):
                     log.info("%s", _line(description, progress, iterations))
                     last_line = now
     except BaseException:
         with _signals(ignore=True):
             if snapshot is not saved:
-                _save(checkpoint, digest, snapshot)
+                try:
+                    _save(checkpoint, digest, snapshot)
+                except Exception as error:  # InputError, or what PyTorch says of a dead GPU
+                    log.warning("no checkpoint, the one before stays: %s", error)
             log.info("stopped after iteration %d of %d", snapshot[1].iteration, iterations)
         raise
     return progress

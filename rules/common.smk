@@ -1,7 +1,7 @@
 # What all rules share: the validated grid, paths, digests and resources.
 
 import contextlib
-import hashlib
+import functools
 import itertools
 import os
 import sys
@@ -10,15 +10,17 @@ from pathlib import Path
 import yaml
 from snakemake.cli import get_argument_parser
 
-# Scripts run in processes of their own, which find dclib through this variable.
+# Scripts run in processes of their own, which find dclib through the first of these variables and
+# end with the process that the second one names.
 sys.path.insert(0, workflow.basedir)
 os.environ.update(
     PYTHONPATH=os.pathsep.join(
         [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
+    ),
+    DCLIB_SNAKEMAKE=str(os.getpid()),
 )
 
-from dclib import grid, limits, provenance, sources
+from dclib import grid, integrity, limits, locks, provenance, sources
 from dclib.errors import InputError, did_you_mean
 
 
@@ -49,6 +51,12 @@ LEARNT = f"({'|'.join(grid.ITERATIVE)})(-[A-Za-z0-9]+)?"  # methods that learn a
 CELL = f"{RESULTS}/{{dataset}}/{{method}}/{{network}}/ipc-{{ipc}}/seed-{{seed}}"
 
 
+onstart:
+    # Before the first job; not in a dry run, nor for a single job on the node of a cluster.
+    with in_one_line():
+        locks.hold_run(RESULTS)
+
+
 wildcard_constraints:
     dataset=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     method=f"({'|'.join([*grid.SELECTIONS, grid.WHOLE])})|{LEARNT}",
@@ -72,8 +80,58 @@ def cell(wildcards):
     return named
 
 
+def all_evaluations():
+    """The evaluations of all grids of the config."""
+    return list(
+        dict.fromkeys(
+            [
+                *GRID.evaluations(),
+                *GRID.table2(),
+                *GRID.cross_architecture(),
+                *itertools.chain(*GRID.ablations().values()),
+            ]
+        )
+    )
+
+
+def files_to_check():
+    """The files of the grid whose damage can be seen, and how many models a table has."""
+    for cell, network in all_evaluations():
+        models = GRID.evaluation(cell, network)["models"]
+        yield f"{RESULTS}/{cell.dataset}/data.safetensors", None
+        yield f"{RESULTS}/{cell.dataset}/reference/{cell.network}/network.safetensors", None
+        yield f"{RESULTS}/{cell.folder}/set.safetensors", None
+        yield f"{RESULTS}/{cell.folder}/eval/{network}.csv", models
+        yield f"{RESULTS}/{cell.folder}/eval/{network}.curve.csv", models
+
+
+@functools.cache
+def discard_damaged():
+    """Remove the damaged files of the grid, so that they are made again.
+
+    Every rule of a cell calls it when Snakemake asks for its input, that is before Snakemake looks
+    at what is there. Only then is known whether this is a dry run, which removes nothing.
+    """
+    if not workflow.executor_plugin or not workflow.is_main_process:
+        return  # a look at the plan, or a single job on a cluster
+    for name, models in dict.fromkeys(files_to_check()):
+        path = Path(name)
+        damage = path.exists() and integrity.damage(path, models)
+        if damage:
+            print(f"{name} is damaged and counts as missing: {damage}", file=sys.stderr)
+            if not workflow.dryrun:
+                path.unlink()
+
+
+def no_files(wildcards):
+    """The input of `prepare`, which reads what lies elsewhere."""
+    discard_damaged()
+    return []
+
+
 def data_of(wildcards):
     """The prepared file of a job's data set, which the config has to know."""
+    discard_damaged()
     with in_one_line():
         GRID.dataset(wildcards.dataset)
     return f"{RESULTS}/{wildcards.dataset}/data.safetensors"
@@ -102,12 +160,7 @@ def evaluation_files(evaluations, kind="csv"):
 
 def cell_files():
     """Sets and evaluations of all grids of the config."""
-    evaluations = [
-        *GRID.evaluations(),
-        *GRID.table2(),
-        *GRID.cross_architecture(),
-        *itertools.chain(*GRID.ablations().values()),
-    ]
+    evaluations = all_evaluations()
     sets = [
         f"{RESULTS}/{cell.folder}/{name}"
         for cell, _ in evaluations
@@ -208,32 +261,15 @@ def memory_of(rule, network, settings, kind):
     return value
 
 
-def source_files(wildcards):
-    """The file that a data set of the user's own is read from."""
-    with in_one_line():
-        options = GRID.dataset(wildcards.dataset)
-        if options["source"] != "npz":
-            return []
-        return str(sources.own_path(options["name"], options["path"]))
+def data_digest(wildcards):
+    """What a prepared data set depends on, and with it all that is made from it.
 
-
-def source_digest(wildcards):
-    """What is in a folder of the user's own."""
-    with in_one_line():
-        options = GRID.dataset(wildcards.dataset)
-        if options["source"] != "folder":
-            return None
-        root = sources.own_path(options["name"], options["path"])
-        listing = sources.list_images(options["name"], root)
-    paths = [
-        p for classes in listing.values() for images in classes.values() for p in images
-    ]
-    return provenance.digest(
-        [
-            (str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest())
-            for p in paths
-        ]
-    )
+    Its file is an `ancient` input of theirs: one that was lost is made again, to the same bytes,
+    and nothing else is.
+    """
+    options = GRID.dataset(wildcards.dataset)
+    content = provenance.content_digest(options["path"]) if "path" in options else None
+    return provenance.digest(options, content, code("prepare.py"))
 
 
 def check_targets():

@@ -3,7 +3,7 @@
 
 rule condense:
     input:
-        data=data_of,
+        data=ancient(data_of),
     output:
         set=f"{CELL}/set.safetensors",
         png=f"{CELL}/set.png",
@@ -28,6 +28,7 @@ rule condense:
         ),
         runtime=asked("condense", "runtime"),
     params:
+        data=data_digest,
         cell=cell,
         settings=lambda wildcards: GRID.condensation(cell(wildcards)),
         code=lambda wildcards: code(

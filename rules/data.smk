@@ -7,7 +7,7 @@ localrules:
 
 rule prepare:
     input:
-        source_files,
+        no_files,
     output:
         f"{RESULTS}/{{dataset}}/data.safetensors",
     log:
@@ -19,7 +19,6 @@ rule prepare:
         ENVIRONMENT
     params:
         dataset=lambda wildcards: GRID.dataset(wildcards.dataset),
-        files=source_digest,
-        code=code("prepare.py"),
+        data=data_digest,
     script:
         "../workflow_scripts/prepare.py"

@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        data=data_of,
+        data=ancient(data_of),
         set=set_of,
     output:
         rows=f"{CELL}/eval/{{eval_network}}.csv",
@@ -25,6 +25,7 @@ rule evaluate:
         ),
         runtime=asked("evaluate", "runtime"),
     params:
+        data=data_digest,
         cell=cell,
         settings=lambda wildcards: GRID.evaluation(
             cell(wildcards), wildcards.eval_network

@@ -3,7 +3,7 @@
 
 rule reference_network:
     input:
-        data=data_of,
+        data=ancient(data_of),
     output:
         f"{RESULTS}/{{dataset}}/reference/{{network}}/network.safetensors",
     log:
@@ -25,6 +25,7 @@ rule reference_network:
         ),
         runtime=asked("evaluate", "runtime"),
     params:
+        data=data_digest,
         settings=lambda wildcards: GRID.reference_network(
             wildcards.dataset, wildcards.network
         ),
@@ -35,7 +36,7 @@ rule reference_network:
 
 rule select:
     input:
-        data=data_of,
+        data=ancient(data_of),
         reference=reference_of,
     output:
         set=f"{CELL}/set.safetensors",
@@ -54,6 +55,7 @@ rule select:
         mem_mb=asked("select", "mem_mb"),
         runtime=asked("select", "runtime"),
     params:
+        data=data_digest,
         cell=cell,
         code=code("select.py"),
     script:

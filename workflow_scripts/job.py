@@ -2,10 +2,18 @@
 
 import contextlib
 import logging
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import torch
+
+from dclib import locks
 from dclib.errors import InputError
 
 
@@ -24,11 +32,42 @@ def job(snakemake: Any) -> Iterator[None]:
         handlers=[log, warnings],
     )
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a log on a full disk is no reason to stop
+    locks.hold_job(Path(snakemake.config["results_dir"]).expanduser())
+    threading.Thread(target=_end_with_snakemake, daemon=True).start()
     try:
         yield
     except InputError as error:
         logging.error("%s", error)
         sys.exit(1)
+    except (torch.AcceleratorError, torch.OutOfMemoryError) as error:
+        reason = str(error).strip().splitlines()[0]
+        logging.error("the device failed (%s); the next call goes on from the checkpoint", reason)
+        sys.exit(1)
     except Exception:
         logging.exception("rule %s failed", snakemake.rule)
         sys.exit(1)
+
+
+def _end_with_snakemake(every_seconds: float = 1.0) -> None:
+    """End this job, with a checkpoint, once the Snakemake that started it was killed.
+
+    It would go on beside the job that the next call starts for the same cell.
+    """
+    process = int(os.environ["DCLIB_SNAKEMAKE"])
+    if not _is_alive(process):
+        return  # in a container it cannot be seen
+    while _is_alive(process):
+        time.sleep(every_seconds)
+    logging.warning("Snakemake is gone")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

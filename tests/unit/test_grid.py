@@ -185,3 +185,10 @@ def test_own_data_sets():
     assert made.dataset("pets") == own
     with pytest.raises(InputError, match=r"'petz' is not in the config.*did you mean 'pets'"):
         made.dataset("petz")
+
+
+def test_settings_do_not_depend_on_the_order_in_which_they_are_written_down():
+    """Snakemake compares them as text."""
+    made, turned = grid(), grid(evaluation=dict(reversed(CONFIG["evaluation"].items())))
+    cell = made.cells()[0]
+    assert repr(made.evaluation(cell, "MLP")) == repr(turned.evaluation(cell, "MLP"))

@@ -232,6 +232,7 @@ def package(tmp_path):
 def test_code_digests_follow_imports_and_ignore_words(package):
     def digest():
         provenance.code_digest.cache_clear()
+        provenance._parsed.cache_clear()
         return provenance.code_digest(package / "script.py", root=package)
 
     before = digest()
@@ -253,6 +254,7 @@ def test_code_digests_are_the_same_under_every_python(package):
         "class A(dict):\n    x: int = 3\n"
     )
     provenance.code_digest.cache_clear()
+    provenance._parsed.cache_clear()
     assert provenance.code_digest(package / "script.py", root=package) == "b8181355b9f87e53"
 
 

@@ -256,3 +256,46 @@ def test_streams_are_independent_and_resumable():
     restored = Streams("cell", 1)
     restored.load_state_dict(saved)
     assert [restored.seed("a") for _ in range(3)] == expected
+
+
+def test_a_checkpoint_that_cannot_be_written(digits, tmp_path, caplog):
+    """The computation goes on: what it has in memory is all the more worth keeping."""
+    (tmp_path / "file").touch()
+    progress = _checkpoint(tmp_path / "file", digits, Settings(iterations=3, real_batch=8))
+    assert progress.iteration == 3
+    assert "no checkpoint, going on without: " in caplog.text
+    assert "c.safetensors: cannot be written (" in caplog.text
+
+
+def test_a_failing_device_leaves_the_checkpoint_before_it(digits, tmp_path, caplog):
+    """After a CUDA error nothing can be copied from the device, and the error itself is told."""
+    error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    class Lost(torch.Tensor):
+        def detach(self):
+            raise error
+
+    class Disturbed(GradientMatching):
+        steps = 0
+
+        def step(self, state):
+            if self.steps == self.good_steps:
+                raise self.error
+            metrics = super().step(state)
+            self.steps += 1
+            if self.error is error:
+                state.images = state.images.as_subclass(Lost)
+            return metrics
+
+    def run(good_steps, raised):
+        Disturbed.good_steps, Disturbed.error = good_steps, raised
+        method = Disturbed("MLP", Settings(iterations=9, real_batch=8), torch.device("cpu"))
+        runner.run(method, digits, 1, Streams(0), tmp_path, metadata={})
+
+    with pytest.raises(KeyboardInterrupt):
+        run(2, KeyboardInterrupt)
+    assert iteration(tmp_path) == 2
+    with pytest.raises(torch.AcceleratorError, match="illegal memory access"):
+        run(1, error)
+    assert iteration(tmp_path) == 2
+    assert "no checkpoint, the one before stays" in caplog.text

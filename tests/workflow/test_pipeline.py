@@ -13,89 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from conftest import ROOT
 from PIL import Image
+from pipeline import CONFIG, clone, folder, iteration, jobs
 
-from dclib import files
 from dclib.synthetic import SyntheticSet
 
 # Tests of the finished grid run in one process, which makes it once; the others run anywhere.
 on_finished_grid = pytest.mark.xdist_group("finished grid")
 
-CONFIG = {
-    "datasets": ["digits", {"name": "again", "source": "digits"}],
-    "images_per_class": [1],
-    "methods": ["random", "dc", "whole"],
-    "networks": ["ConvNet-width4"],
-    "seeds": [0],
-    "table2": None,
-    "cross_architecture": None,
-    "ablations": None,
-    "condensation": {"dc": {"iterations": 3, "real_batch": 8}},
-    "evaluation": {
-        "models": 2,
-        "epochs": 2,
-        "curve_points": 2,
-        "per_method": {"whole": {"models": 1}},
-    },
-    "execution": {"checkpoint_seconds": 0},
-}
 AGGREGATES = {"evaluations", "table1", "figure1_condensed_sets", "figure2_accuracy"}
-
-
-class Project:
-    """A copy of the pipeline in a folder of its own."""
-
-    def __init__(self, root):
-        self.root = root
-
-    def configure(self, **change):
-        text = yaml.safe_dump({**CONFIG, **change})
-        (self.root / "small.yaml").write_text(text)
-
-    def snakemake(self, *arguments, check=True):
-        command = [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", *arguments]
-        done = subprocess.run(
-            command, cwd=self.root, text=True, capture_output=True, timeout=600, check=False
-        )
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def planned(self, *arguments):
-        """What a dry run would make: (rule, first output), the target rules left out."""
-        done = self.snakemake("--dry-run", "--cores", "1", *arguments)
-        found = re.findall(
-            r"^rule (\w+):\n(?:    (?!output:).*\n)*    output: ([^,\n]+)",
-            done.stdout + done.stderr, re.MULTILINE,
-        )  # fmt: skip
-        nothing = "Nothing to be done" in done.stdout + done.stderr
-        assert nothing == (not found)
-        return {(rule, output.removeprefix("results/")) for rule, output in found}
-
-    def edit(self, path, old, new):
-        text = (self.root / path).read_text()
-        assert old in text
-        (self.root / path).write_text(text.replace(old, new, 1))
-
-    def copy(self, root):
-        shutil.copytree(self.root, root)
-        return Project(root)
-
-
-def clone(root):
-    """Copy the files that belong to the repository, as a fresh clone would hold them."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, text=True, capture_output=True, check=True,
-    )  # fmt: skip
-    for name in listed.stdout.split():
-        if (ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, root / name)
-    project = Project(root)
-    project.configure()
-    return project
 
 
 @pytest.fixture(scope="session")
@@ -108,10 +35,6 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def project(finished, tmp_path):
     return finished.copy(tmp_path / "project")
-
-
-def folder(dataset, method, seed=0, ipc=1):
-    return f"{dataset}/{method}/ConvNet-width4/ipc-{ipc}/seed-{seed}"
 
 
 @on_finished_grid
@@ -364,11 +287,11 @@ def test_a_killed_condensation_goes_on_where_it_was(tmp_path):
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=project.root, stdout=log, stderr=log)
     deadline = time.monotonic() + 120
-    while not checkpoint.exists() or _iteration(checkpoint) < 5:
+    while not checkpoint.exists() or iteration(checkpoint) < 5:
         assert process.poll() is None, (tmp_path / "log").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    (job,) = _jobs(project.root)
+    (job,) = jobs(project.root)
     os.kill(job, signal.SIGKILL)
     assert process.wait(120) != 0
     assert checkpoint.exists()
@@ -381,24 +304,6 @@ def test_a_killed_condensation_goes_on_where_it_was(tmp_path):
     whole.configure(condensation={"dc": dc})
     whole.snakemake("--cores", "1", target)
     assert (whole.root / target).read_bytes() == (project.root / target).read_bytes()
-
-
-def _iteration(checkpoint):
-    return files.read_metadata(checkpoint)["progress"]["iteration"]
-
-
-def _jobs(root):
-    """The processes that run a script of the project."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_text().split("\0")
-            place = (process / "cwd").readlink()
-        except OSError:
-            continue
-        if place == root and any("condense.py" in part for part in command[1:2]):
-            found.append(int(process.name))
-    return found
 
 
 def test_the_papers_grid_is_planned_within_seconds(tmp_path):

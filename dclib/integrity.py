@@ -1,0 +1,47 @@
+"""Whether a finished file is whole, cheaply enough to ask it of thousands of files.
+
+A file that is written by rename is whole unless a disk or a copy has damaged it.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+
+def damage(path: str | Path, models: int | None = None) -> str | None:
+    """Return what is wrong with a file, or None if nothing is to be seen.
+
+    Args:
+        path: a .safetensors file, whose header and size are looked at; or a table of an evaluation,
+            which has equally many rows for each model, a number in the first column.
+        models: how many the table has to have.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    return _tensors(path) if path.suffix == ".safetensors" else _table(path, models)
+
+
+def _tensors(path: Path) -> str | None:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = stream.read(min(length, size))
+    try:
+        tensors = {name: entry for name, entry in json.loads(header).items() if name[:2] != "__"}
+        end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return "its header is not that of a safetensors file"
+    expected = 8 + length + end
+    return None if size == expected else f"it has {size} bytes instead of {expected}"
+
+
+def _table(path: Path, models: int | None) -> str | None:
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        return "its last line is cut short"
+    rows = Counter(line.split(b",")[0] for line in content.splitlines()[1:])
+    if len(rows) != models:
+        return f"it has {len(rows)} models instead of {models}"
+    return None if len(set(rows.values())) == 1 else "rows of a model are missing"

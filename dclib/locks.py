@@ -1,0 +1,78 @@
+"""One run at a time in a results folder, and no job of a killed run beside those of the next.
+
+Both are record locks on one file, which the system drops when their process ends, however it ends:
+unlike a file that stands for a lock, they never have to be removed by hand.
+"""
+
+import contextlib
+import fcntl
+import os
+import platform
+import time
+from pathlib import Path
+
+from dclib.errors import InputError
+
+NAME = ".lock"
+_RUN, _JOBS = 0, 1  # which byte of the file stands for what
+
+
+def hold_run(folder: str | Path, patience_seconds: float = 60.0) -> None:
+    """Let no other run work in `folder` until this process ends.
+
+    Jobs that a killed run left behind end by themselves; they are waited for.
+
+    Raises:
+        InputError: another run, or a job of a killed one, is at work; or the folder is unwritable.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        file = os.open(Path(folder, NAME), os.O_RDWR | os.O_CREAT, 0o666)
+        if not _lock(file, fcntl.LOCK_EX, _RUN, patience_seconds=1):  # `started` looks in a moment
+            raise InputError(
+                f"{folder}: another run is at work there ({os.read(file, 200).decode().strip()}): "
+                "wait for its end; `make status` shows how far it is"
+            )
+        if not _lock(file, fcntl.LOCK_EX, _JOBS, patience_seconds):
+            raise InputError(
+                f"{folder}: jobs of an earlier run are still at work there: wait for their end, or "
+                "end them"
+            )
+        fcntl.lockf(file, fcntl.LOCK_UN, 1, _JOBS)
+        os.ftruncate(file, 0)
+        os.write(file, f"process {os.getpid()} on {platform.node()}, {time.ctime()}\n".encode())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+def hold_job(folder: str | Path) -> None:
+    """Show the next run that this process is still at work, until it ends."""
+    with contextlib.suppress(OSError):  # no run holds it, or no locks are to be had
+        fcntl.lockf(os.open(Path(folder, NAME), os.O_RDONLY), fcntl.LOCK_SH, 1, _JOBS)
+
+
+def started(folder: str | Path) -> float | None:
+    """Return when the run that is at work in `folder` began, or None if none is."""
+    try:
+        with Path(folder, NAME).open() as stream:
+            if _lock(stream.fileno(), fcntl.LOCK_SH, _RUN):
+                return None
+            return os.fstat(stream.fileno()).st_mtime
+    except OSError:
+        return None
+
+
+def _lock(file: int, kind: int, byte: int, patience_seconds: float = 0) -> bool:
+    """Try to lock a byte; True also where the file system knows no locks."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.lockf(file, kind | fcntl.LOCK_NB, 1, byte)
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.1)
+        except OSError:
+            return True
+        else:
+            return True

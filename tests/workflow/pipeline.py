@@ -1,0 +1,107 @@
+"""A copy of the pipeline in a folder of its own, on a small grid, for tests to run and disturb."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from conftest import ROOT
+
+from dclib import files
+
+CONFIG = {
+    "datasets": ["digits", {"name": "again", "source": "digits"}],
+    "images_per_class": [1],
+    "methods": ["random", "dc", "whole"],
+    "networks": ["ConvNet-width4"],
+    "seeds": [0],
+    "table2": None,
+    "cross_architecture": None,
+    "ablations": None,
+    "condensation": {"dc": {"iterations": 3, "real_batch": 8}},
+    "evaluation": {
+        "models": 2,
+        "epochs": 2,
+        "curve_points": 2,
+        "per_method": {"whole": {"models": 1}},
+    },
+    "execution": {"checkpoint_seconds": 0},
+}
+
+
+class Project:
+    """A copy of the pipeline in a folder of its own."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def configure(self, **change):
+        text = yaml.safe_dump({**CONFIG, **change})
+        (self.root / "small.yaml").write_text(text)
+
+    def snakemake(self, *arguments, check=True):
+        command = [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", *arguments]
+        done = subprocess.run(
+            command, cwd=self.root, text=True, capture_output=True, timeout=600, check=False
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def planned(self, *arguments):
+        """What a dry run would make: (rule, first output), the target rules left out."""
+        done = self.snakemake("--dry-run", "--cores", "1", *arguments)
+        found = re.findall(
+            r"^rule (\w+):\n(?:    (?!output:).*\n)*    output: ([^,\n]+)",
+            done.stdout + done.stderr, re.MULTILINE,
+        )  # fmt: skip
+        nothing = "Nothing to be done" in done.stdout + done.stderr
+        assert nothing == (not found)
+        return {(rule, output.removeprefix("results/")) for rule, output in found}
+
+    def edit(self, path, old, new):
+        text = (self.root / path).read_text()
+        assert old in text
+        (self.root / path).write_text(text.replace(old, new, 1))
+
+    def copy(self, root):
+        shutil.copytree(self.root, root)
+        return Project(root)
+
+
+def clone(root):
+    """Copy the files that belong to the repository, as a fresh clone would hold them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    for name in listed.stdout.split():
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, root / name)
+    project = Project(root)
+    project.configure()
+    return project
+
+
+def folder(dataset, method, seed=0, ipc=1):
+    return f"{dataset}/{method}/ConvNet-width4/ipc-{ipc}/seed-{seed}"
+
+
+def iteration(checkpoint):
+    return files.read_metadata(checkpoint)["progress"]["iteration"]
+
+
+def jobs(root, script="condense.py"):
+    """The processes that run a script of the project."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_text().split("\0")
+            place = (process / "cwd").readlink()
+        except OSError:
+            continue
+        if place == root and any(script in part for part in command[1:2]):
+            found.append(int(process.name))
+    return found

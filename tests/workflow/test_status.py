@@ -1,0 +1,179 @@
+"""What `make status` prints of a grid: every state, from the files alone."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from pipeline import clone, folder
+
+from dclib import locks
+
+pytestmark = pytest.mark.xdist_group("status")
+
+GRID = {
+    "datasets": ["digits"],
+    "methods": ["random", "dc"],
+    "seeds": [0, 1],
+    "condensation": {"dc": {"iterations": 2, "real_batch": 8}},
+}
+DC, OTHER = (f"results/{folder('digits', 'dc', seed)}" for seed in (0, 1))
+ROWS = f"{OTHER}/eval/ConvNet-width4.csv"
+
+
+def status(project):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "workflow_scripts.status", "small.yaml"],
+        cwd=project.root, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert "| torch" not in done.stderr  # it answers at once
+    return done.stdout
+
+
+def row(text, *words):
+    """The cells of the row that begins with `words`; states without a count are left out."""
+    (line,) = (line for line in text.splitlines() if line.split()[: len(words)] == list(words))
+    return line.split()
+
+
+def counts(text):
+    """What the row of `dc` says by column."""
+    lines = text.splitlines()
+    ends = {name: lines[0].index(name) + len(name) for name in STATES}
+    (line,) = (line for line in lines if line.split()[:2] == ["digits", "dc"])
+    return {
+        name: int(number)
+        for name, end in ends.items()
+        if (number := line[:end].split(" ")[-1]).isdigit()
+    }
+
+
+STATES = ("running", "stale", "missing", "failed")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    project = clone(tmp_path_factory.mktemp("status"))
+    project.configure(**GRID)
+    project.snakemake("--cores", "2", "results/tables/evaluations.csv")
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    return finished.copy(tmp_path / "project")
+
+
+def test_done(finished):
+    text = status(finished)
+    assert "2 of 2" in text
+    assert counts(text) == {}
+    assert "4 of 4" in text
+    assert "failed:" not in text
+    assert "no run is at work" in text
+
+
+def test_missing(project):
+    shutil.rmtree(project.root / DC)
+    text = status(project)
+    assert counts(text) == {"missing": 2}
+    assert row(text, "digits", "dc")[3:9] == ["1", "of", "2", "1", "of", "2"]
+    assert row(text, "all")[-1] != "?"  # from the seconds of the other seed
+    shutil.rmtree(project.root / OTHER)
+    assert row(status(project), "digits", "dc")[-1] == "?"
+
+
+def test_stale_settings(project):
+    project.configure(**{**GRID, "condensation": {"dc": {"iterations": 2, "lr_img": 0.5}}})
+    text = status(project)
+    assert counts(text) == {"stale": 4}
+    assert row(text, "digits", "random")[3:9] == ["2", "of", "2", "2", "of", "2"]
+    assert f"  {DC}/set.safetensors\n" in text
+    assert "its set is stale" in text
+
+
+def test_stale_code(project):
+    project.edit("dclib/evaluation.py", "0.1 * lr", "0.2 * lr")
+    text = status(project)
+    assert counts(text) == {"stale": 2}
+    assert row(text, "all")[1:7] == ["4", "of", "4", "0", "of", "4"]
+
+
+def test_stale_by_another_set(project):
+    """A set that was made again, and its evaluation was not."""
+    shutil.copyfile(project.root / DC / "set.safetensors", project.root / OTHER / "set.safetensors")
+    assert counts(status(project)) == {"stale": 1}
+    assert f"stale:\n  {ROWS}\n" in status(project)
+
+
+def test_a_touched_set_is_not_stale(project):
+    (project.root / OTHER / "set.safetensors").touch()
+    assert counts(status(project)) == {}
+
+
+def test_damaged(project):
+    path = project.root / ROWS
+    path.write_bytes(path.read_bytes()[:-5])
+    text = status(project)
+    assert counts(text) == {"missing": 1}
+    assert f"{ROWS} is damaged: its last line is cut short" in text
+
+
+def test_failed(project):
+    place = project.root / OTHER
+    (place / "set.safetensors").unlink()
+    log = place / "set.log"
+    log.write_text(
+        "2026-01-01 10:00:00,123 INFO started\n"
+        "2026-01-01 10:00:01,123 ERROR rule condense failed\n"
+        "Traceback (most recent call last):\n  File\nValueError: the last word\n"
+    )
+    text = status(project)
+    assert counts(text) == {"failed": 1, "stale": 1}
+    assert f"failed:\n  {log.relative_to(project.root)}\n" in text
+    assert "      ValueError: the last word\n" in text
+    assert "its set is failed" in text
+
+
+def test_running_and_stopped(project):
+    """A log without results is of a running job, if it was written since the run began."""
+    place = project.root / OTHER
+    (place / "set.safetensors").unlink()
+    (place / "checkpoint.safetensors").touch()
+    log = place / "set.log"
+    log.write_text("2026-01-01 10:00:00,123 INFO iteration 1/2 loss 3.5\n")
+    text = status(project)
+    assert counts(text) == {"missing": 1, "stale": 1}
+    assert "goes on from its checkpoint" in text
+    hold = f"from dclib import locks; locks.hold_run({str(project.root / 'results')!r}); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], cwd=project.root, stdin=subprocess.PIPE
+    ) as run:
+        deadline = time.monotonic() + 60
+        while locks.started(project.root / "results") is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        before = time.time() - 100
+        os.utime(log, (before, before))
+        os.utime(place / "checkpoint.safetensors", (before, before))
+        assert counts(status(project)) == {"missing": 1, "stale": 1}  # of the run before
+        (place / "checkpoint.safetensors").touch()
+        text = status(project)
+        assert counts(text) == {"running": 1, "stale": 1}
+        assert "iteration 1/2 loss 3.5" in text
+        assert "a run is at work, since" in text
+        run.communicate(b"\n")
+    assert "no run is at work" in status(project)
+
+
+def test_a_wrong_config_is_said_in_one_line(project):
+    (project.root / "small.yaml").write_text("datasets: [MNITS]\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "workflow_scripts.status", "small.yaml"],
+        cwd=project.root, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "did you mean 'MNIST'?" in done.stderr
+    assert done.stderr.count("\n") == 1

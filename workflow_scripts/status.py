@@ -1,0 +1,102 @@
+"""Print how far the grid of a configuration is: `make status [CONFIG=mine.yaml]`."""
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from snakemake.utils import update_config
+
+from dclib import grid, locks, provenance, status
+from dclib.errors import InputError
+from dclib.grid import Cell, Grid
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def configured(overlays: list[Path]) -> Grid:
+    """Read config.yaml and the overlays on it, as Snakemake does."""
+    config: dict[str, Any] = {}
+    for path in (ROOT / "config.yaml", *overlays):
+        try:
+            update_config(config, yaml.safe_load(path.read_text()))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    schema = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
+    return Grid(config, schema)
+
+
+def code(script: str, *modules: str) -> str:
+    """The digest that the rule of `script` has among its parameters."""
+    paths = map(provenance.module_path, modules)
+    return provenance.code_digest(ROOT / "workflow_scripts" / script, *paths)
+
+
+def data_digest(described: Grid, name: str) -> str:
+    """What rules have among their parameters for the data set they read."""
+    options = described.dataset(name)
+    content = provenance.content_digest(options["path"]) if "path" in options else None
+    return provenance.digest(options, content, code("prepare.py"))
+
+
+def parts(described: Grid, results: Path) -> Iterator[status.Part]:
+    """Every set of the grids of the configuration, each followed by its evaluations."""
+    evaluations = dict.fromkeys(
+        [
+            *described.evaluations(),
+            *described.table2(),
+            *described.cross_architecture(),
+            *itertools.chain(*described.ablations().values()),
+        ]
+    )
+    cells: dict[Cell, list[str]] = {}
+    for cell, tested in evaluations:
+        cells.setdefault(cell, []).append(tested)
+    for cell, networks in cells.items():
+        folder, source = results / cell.folder, None
+        data = data_digest(described, cell.dataset)
+        if cell.method != grid.WHOLE:
+            source = folder / "set.safetensors"
+            names = ["set.safetensors", "set.png", "run.json"]
+            params: tuple[Any, ...] = (data, code("select.py"))
+            if grid.base(cell.method) in grid.ITERATIVE:
+                names.append("trace.csv")
+                module = f"dclib.methods.{grid.ITERATIVE[grid.base(cell.method)]}"
+                params = (data, described.condensation(cell), code("condense.py", module))
+            yield status.Part(
+                cell, None, tuple(folder / name for name in names), folder / "set.log",
+                folder / "checkpoint.safetensors", params,
+            )  # fmt: skip
+        for tested in networks:
+            settings, place = described.evaluation(cell, tested), folder / "eval"
+            yield status.Part(
+                cell, tested, (place / f"{tested}.csv", place / f"{tested}.curve.csv"),
+                place / f"{tested}.log", place / f"{tested}.checkpoint.safetensors",
+                (data, settings, code("evaluate.py")), source, settings["models"],
+            )  # fmt: skip
+
+
+def main() -> None:
+    """Print the table, then what there is to say about single files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("overlay", nargs="*", type=Path, help="as given to --configfile")
+    try:
+        described = configured(parser.parse_args().overlay)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    results = Path(described.config["results_dir"]).expanduser()
+    began = locks.started(results)
+    reports = status.survey(parts(described, results), Path(".snakemake/metadata"), began)
+    print(status.overview(reports))
+    print(status.details(reports))
+    print(
+        f"a run is at work, since {time.ctime(began)}" if began else "no run is at work",
+        "(`left` is computing time, of one job after another)",
+    )
+
+
+main()
