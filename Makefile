@@ -33,7 +33,8 @@ test: $(READY)
 
 # Where there can be no SLURM, it says so and why, and the rest of CI goes on.
 test-slurm: $(READY)
-	@if python tests/slurm/cluster.py; then pytest tests/slurm; fi
+	@why=$$(python tests/slurm/cluster.py) && if [ -z "$$why" ]; then pytest tests/slurm; \
+	  else echo "make test-slurm: the tests on SLURM did NOT run: $$why"; fi
 
 check: $(READY)
 	ruff check .
