@@ -339,3 +339,19 @@ def test_the_command_lines_of_the_readme_can_be_parsed(tmp_path):
             cwd=tmp_path, text=True, capture_output=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+@on_finished_grid
+@pytest.mark.parametrize("fixed", [None, 4321])
+def test_jobs_ask_for_the_memory_that_they_will_take(project, fixed):
+    limits = {"mem_mb": fixed, "runtime": 9}
+    project.configure(resources={"condense": limits}, execution={"device": "cpu"})
+    done = project.snakemake("--dry-run", "--cores", "1", "--forcerun", "condense")
+    shown = done.stdout + done.stderr
+    found = re.findall(r"rule (\w+):(?:\n    .*)*?\n    resources: .*mem_mb=(\d+)", shown)
+    assert {rule for rule, _ in found} == {"condense", "evaluate"}
+    for rule, megabytes in found:
+        if rule == "condense" and fixed:
+            assert int(megabytes) == fixed
+        else:  # a tiny network: what PyTorch itself takes, and not much more
+            assert 700 < int(megabytes) < 1100
