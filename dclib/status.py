@@ -82,7 +82,7 @@ def survey(parts: Iterable[Part], metadata: Path, run_started: float | None) -> 
         report = _look(part, metadata, run_started)
         of_source = states.get(part.source, "done")
         if report.state == "done" and of_source != "done":
-            report = Report(part, "stale", f"its set is {of_source}")
+            report = Report(part, "stale", f"its set: {of_source}")
         states[part.outputs[0]] = report.state
         reports.append(report)
     return reports
@@ -94,7 +94,7 @@ def _look(part: Part, metadata: Path, run_started: float | None) -> Report:
         for path in checked:
             damage = integrity.damage(path, part.models)
             if damage:
-                return Report(part, "missing", f"{path} is damaged: {damage}")
+                return Report(part, "missing", f"{path.name} is damaged: {damage}")
         return Report(part, "stale" if _is_stale(part, metadata) else "done")
     try:
         records, written = _records(part.log), part.log.stat().st_mtime
@@ -213,6 +213,6 @@ def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "?"
     if seconds < 100:
-        return f"{seconds:.3g} s"
+        return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"

@@ -93,10 +93,8 @@ def main() -> None:
     reports = status.survey(parts(described, results), Path(".snakemake/metadata"), began)
     print(status.overview(reports))
     print(status.details(reports))
-    print(
-        f"a run is at work, since {time.ctime(began)}" if began else "no run is at work",
-        "(`left` is computing time, of one job after another)",
-    )
+    work = f"a run is at work, since {time.ctime(began)}" if began else "no run is at work"
+    print(f"\n{work} (`left` is computing time, of one job after another)")
 
 
 main()

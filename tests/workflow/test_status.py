@@ -91,7 +91,7 @@ def test_stale_settings(project):
     assert counts(text) == {"stale": 4}
     assert row(text, "digits", "random")[3:9] == ["2", "of", "2", "2", "of", "2"]
     assert f"  {DC}/set.safetensors\n" in text
-    assert "its set is stale" in text
+    assert "its set: stale" in text
 
 
 def test_stale_code(project):
@@ -118,7 +118,7 @@ def test_damaged(project):
     path.write_bytes(path.read_bytes()[:-5])
     text = status(project)
     assert counts(text) == {"missing": 1}
-    assert f"{ROWS} is damaged: its last line is cut short" in text
+    assert "ConvNet-width4.csv is damaged: its last line is cut short" in text
 
 
 def test_failed(project):
@@ -134,7 +134,7 @@ def test_failed(project):
     assert counts(text) == {"failed": 1, "stale": 1}
     assert f"failed:\n  {log.relative_to(project.root)}\n" in text
     assert "      ValueError: the last word\n" in text
-    assert "its set is failed" in text
+    assert "its set: failed" in text
 
 
 def test_running_and_stopped(project):
