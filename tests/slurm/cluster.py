@@ -118,12 +118,12 @@ class Cluster:
         )  # fmt: skip
         self._daemon("slurmctld", "-D")
         self._daemon("slurmd", "-D", "-N", host)
-        self._wait(lambda: "idle" in run("timeout", "2", "sinfo", "-h", "-o", "%T"), 60)
+        self._wait(lambda: "idle" in command("timeout", "2", "sinfo", "-h", "-o", "%T"), 60)
 
     def stop(self):
         if len(self.daemons) == 3:
-            run("timeout", "5", "scancel", "--user", "root")
-            self._wait(lambda: not run("timeout", "5", "squeue", "-h"), 60)
+            command("timeout", "5", "scancel", "--user", "root")
+            self._wait(lambda: not command("timeout", "5", "squeue", "-h"), 60)
         for daemon in reversed(self.daemons):
             daemon.terminate()
             daemon.wait(30)
@@ -144,7 +144,7 @@ class Cluster:
 
     def jobs(self):
         """Every job that there has been, as SLURM records it: its fields by their names."""
-        text = run("scontrol", "--oneliner", "show", "job")
+        text = command("scontrol", "--oneliner", "show", "job")
         lines = [line for line in text.splitlines() if line.startswith("JobId=")]
         jobs = [dict(re.findall(r"([\w/:]+)=(.*?)(?= +[\w/:]+=| *$)", line)) for line in lines]
         return sorted(jobs, key=lambda job: int(job["JobId"]))
@@ -156,9 +156,9 @@ class Cluster:
         return [(e[0], e[1], [] if e[2] == "none" else e[2].split(",")) for e in events]
 
 
-def run(*command):
-    done = subprocess.run(command, text=True, capture_output=True, check=False)
-    return done.stdout
+def command(*words):
+    """Run a command, show what it complains of and return what it says."""
+    return subprocess.run(words, text=True, stdout=subprocess.PIPE, check=False).stdout
 
 
 def _free_ports(count):

@@ -15,17 +15,19 @@ import time
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, obstacle
+from cluster import Cluster, command, obstacle
 from workflow.test_pipeline import clone
 
 NETWORK = "ConvNet-width4"
 CONFIG = {
     "datasets": ["digits"],
-    "condensation": {"dc": {"iterations": 400, "real_batch": 8}, "dc-bad": {"lr_img": 1e30}},
+    "condensation": {"dc": {"iterations": 150, "real_batch": 8}, "dc-bad": {"lr_img": 1e30}},
     "evaluation": {"models": 2, "epochs": 2, "curve_points": 2},
     # Only a signal makes a checkpoint.
     "execution": {"checkpoint_seconds": 3600, "device": "cpu"},
 }
+pytestmark = pytest.mark.timeout(1800)  # some three minutes on two idle cores
+
 # The lines of the profile that a user of this cluster edits, or takes the comment sign from.
 EDITS = {
     "# slurm_partition: gpu": "slurm_partition: gpu",
@@ -64,7 +66,7 @@ class Run:
             )
         return self
 
-    def wait(self, condition, seconds=600):
+    def wait(self, condition, seconds=1500):
         """Return what `condition` returns, once that is something."""
         deadline = time.monotonic() + seconds
         while not (found := condition()):
@@ -87,11 +89,17 @@ class Run:
     def cell(self, method="dc", seed=0):
         return self.project.root / f"results/digits/{method}/{NETWORK}/ipc-1/seed-{seed}"
 
-    def computing(self, text, seed=0):
-        """Wait until a condensation's log says `text`; return its SLURM job and its process."""
+    def freeze(self, seed, text, seconds=0.0):
+        """Stop a condensation `seconds` after its log says `text`; return its SLURM job.
+
+        SLURM wakes it up when it ends the job, for whatever reason.
+        """
         log = self.cell(seed=seed) / "set.log"
         self.wait(lambda: log.exists() and text in log.read_text())
-        return self.wait(lambda: self._process(f"_1_{seed}"))
+        job, process = self.wait(lambda: self._process(f"_1_{seed}"))
+        time.sleep(seconds)
+        os.kill(process, signal.SIGSTOP)
+        return job
 
     def _process(self, suffix):
         running = {
@@ -115,23 +123,11 @@ def grid(run):
     """A grid of which one cell is cancelled, one nears its time limit and one cannot succeed."""
     run.start("--profile", "profiles/slurm", "--retries", "1", "all")
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        stopped = [pool.submit(_cancel, run, 0), pool.submit(_let_time_run_out, run, 1, 2)]
-    for future in stopped:
-        future.result()
+        cancelled, limited = pool.map(lambda seed: run.freeze(seed, "iteration 1/"), (0, 1))
+    command("scancel", cancelled)
+    command("scontrol", "update", f"JobId={limited}", "TimeLimit=2")
     assert run.end() == 1
     return run
-
-
-def _cancel(run, seed):
-    job, _ = run.computing("iteration 1/", seed)
-    subprocess.run(["scancel", job], check=True)
-
-
-def _let_time_run_out(run, seed, minutes):
-    """Stop a job's process until SLURM wakes it up, when its time is nearly or wholly over."""
-    job, process = run.computing("iteration 1/", seed)
-    os.kill(process, signal.SIGSTOP)
-    subprocess.run(["scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}"], check=True)
 
 
 def spot(run):
@@ -144,18 +140,12 @@ def spot(run):
         "slurm_partition=spot",
         "--", str((run.cell() / RESULT).relative_to(run.project.root)),
     )  # fmt: skip
-    _let_time_run_out(run, 0, 1)
-    run.computing("going on from")
-    time.sleep(1)  # for an iteration at least
-    urgent = [
-        "sbatch",
-        "--partition=urgent",
-        "--gpus=spot:1",
-        "--mem=10",
-        "-o/dev/null",
+    command("scontrol", "update", f"JobId={run.freeze(0, 'iteration 1/')}", "TimeLimit=1")
+    run.freeze(0, "going on from", seconds=1)  # for an iteration at least
+    command(
+        "sbatch", "--partition=urgent", "--gpus=spot:1", "--mem=10", "--output=/dev/null",
         "--wrap=true",
-    ]
-    subprocess.run(urgent, check=True)
+    )  # fmt: skip
     assert run.end() == 0
     return run
 
@@ -282,7 +272,7 @@ def _resumed(runs, run, seed, times):
     assert len(resumed_from) == times
     assert resumed_from == sorted(resumed_from)
     assert resumed_from[0] > 0
-    assert resumed_from[-1] < 400
+    assert resumed_from[-1] < 150
     assert (done / RESULT).read_bytes() == (runs["local"].cell(seed=seed) / RESULT).read_bytes()
 
 
