@@ -50,7 +50,7 @@ def main() -> None:
             options.network, protocol_settings, data, method.result(state), device
         )
         models = tested.start(Streams("test", iteration))
-        for _ in range(options.models):
+        for _ in range(tested.steps):
             tested.step(models)
         accuracy = tested.tables(models)[0]["test_accuracy"]
         rows.append(

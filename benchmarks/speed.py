@@ -71,7 +71,6 @@ class Engine:
     def __init__(self, data, network, ipc, device, engine="auto", precision="tf32"):
         settings = Settings(engine=engine, precision=precision)
         self.method = GradientMatching(network, settings, device)
-        self.data, self.ipc = data, ipc
         self.state = self.method.start(data, ipc, Streams("benchmark"))
         self.steps = _Steps(self.method, self.state)
         self.batch = torch.arange(min(256, len(self.state.labels)), device=device)
@@ -85,9 +84,7 @@ class Engine:
             self.steps._train_on(self.batch)
 
     def iteration(self):
-        state = self.method.start(self.data, self.ipc, Streams("benchmark"))
-        self.method.step(state)
-        return state.images
+        self.method.step(self.state)
 
 
 def seeded():

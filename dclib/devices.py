@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import tempfile
@@ -37,7 +38,8 @@ def choose(
     Args:
         request: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
         threads: CPU threads that PyTorch may use; None leaves its own choice.
-        jobs_per_device: how many processes may share a GPU, each with its part of the memory.
+        jobs_per_device: how many processes may share a GPU, each with its part of the memory; all
+            that run at a time have to agree on it.
 
     Raises:
         InputError: the name is none of these, or there is no such GPU.
@@ -86,15 +88,22 @@ def claim(
         wait: seconds between two looks.
     """
     folder = folder or Path(tempfile.gettempdir(), f"dclib-gpus-{os.getuid()}")
-    folder.mkdir(parents=True, exist_ok=True)
     waiting = False
     while True:
         for place in range(jobs_per_card):
             for index, card in enumerate(cards):
                 lock = filelock.FileLock(folder / f"{card}-{place}.lock")
-                with contextlib.suppress(filelock.Timeout):
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
                     lock.acquire(timeout=0)
-                    return index, lock
+                except filelock.Timeout:
+                    continue
+                except OSError as error:
+                    raise InputError(
+                        f"{folder}: cannot be written ({error.strerror}); $TMPDIR may name another "
+                        "folder than this"
+                    ) from error
+                return index, lock
         if not waiting:
             log.info("waiting for a GPU: all %d places are taken", jobs_per_card * len(cards))
             waiting = True
@@ -135,7 +144,7 @@ class Repeated:
     """
 
     def __init__(self, function: Callable[[], None], device: torch.device) -> None:
-        self._function = function
+        self._function, self._device = function, device
         self._calls_before_recording = 2 if device.type == "cuda" else -1
         self._graph: torch.cuda.CUDAGraph | None = None
 
@@ -149,9 +158,10 @@ class Repeated:
             self._function()
 
     def _record(self) -> None:
-        graph = torch.cuda.CUDAGraph()
+        gc.collect()  # graphs that are no longer used hold memory
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=stream):
                 self._function()
         except RuntimeError as error:
             log.warning("no CUDA graph, kernels are launched one by one: %s", error)
@@ -163,7 +173,7 @@ def memory_budget(device: torch.device) -> int:
     """Return the bytes that one batched operation may take.
 
     It follows from the size of the card and not from what is free, so that the same settings are
-    always cut into the same pieces.
+    cut into the same pieces, unless memory runs out nevertheless (see `in_pieces`).
     """
     if device.type == "cpu":
         return 2**29
@@ -188,6 +198,9 @@ def in_pieces(
                 raise
             size = -(-size // 2)
             log.warning("out of memory: going on with %d of %d at a time", size, count)
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def _keep_freed_memory() -> None:

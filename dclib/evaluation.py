@@ -86,7 +86,7 @@ class Evaluation:
     on the whole training split, they are trained one after another, which is as fast there.
 
     Attributes:
-        together: how many networks a step trains.
+        together: how many networks a step trains; between two steps a checkpoint can be left.
     """
 
     def __init__(
@@ -349,7 +349,12 @@ def evaluate(
         evaluation.steps,
         checkpoint=checkpoint,
         digest=provenance.digest(
-            digest, evaluation.fingerprint, evaluation.network, evaluation.settings, random.key
+            digest,
+            evaluation.fingerprint,
+            evaluation.network,
+            evaluation.settings,
+            evaluation.together,
+            random.key,
         ),
         checkpoint_seconds=checkpoint_seconds,
         description=description,

@@ -228,6 +228,12 @@ class Grid:
         sections = self.config["ablations"] or {}
         return {name: self._evaluations(section) for name, section in sections.items() if section}
 
+    def all_evaluations(self) -> list[Evaluation]:
+        """Return the evaluations of all grids of the configuration, each once."""
+        ablations = itertools.chain(*self.ablations().values())
+        every = [*self.evaluations(), *self.table2(), *self.cross_architecture(), *ablations]
+        return list(dict.fromkeys(every))
+
     def condensation(self, cell: Cell) -> dict[str, Any]:
         """Return the settings with which an iterative method makes the set of `cell`."""
         section, point = self.config["condensation"], cell._asdict()

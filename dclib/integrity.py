@@ -8,19 +8,18 @@ from collections import Counter
 from pathlib import Path
 
 
-def damage(path: str | Path, models: int | None = None) -> str | None:
+def damage(path: str | Path) -> str | None:
     """Return what is wrong with a file, or None if nothing is to be seen.
 
     Args:
         path: a .safetensors file, whose header and size are looked at; or a table of an evaluation,
-            which has equally many rows for each model, a number in the first column.
-        models: how many the table has to have.
+            which has equally many rows for each model, and the same models as the curves beside it.
 
     Raises:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    return _tensors(path) if path.suffix == ".safetensors" else _table(path, models)
+    return _tensors(path) if path.suffix == ".safetensors" else _table(path)
 
 
 def _tensors(path: Path) -> str | None:
@@ -37,11 +36,21 @@ def _tensors(path: Path) -> str | None:
     return None if size == expected else f"it has {size} bytes instead of {expected}"
 
 
-def _table(path: Path, models: int | None) -> str | None:
+def _table(path: Path) -> str | None:
     content = path.read_bytes()
     if not content.endswith(b"\n"):
         return "its last line is cut short"
-    rows = Counter(line.split(b",")[0] for line in content.splitlines()[1:])
-    if len(rows) != models:
-        return f"it has {len(rows)} models instead of {models}"
-    return None if len(set(rows.values())) == 1 else "rows of a model are missing"
+    rows = _rows(content)
+    if len(set(rows.values())) != 1 or sorted(rows) != sorted(b"%d" % n for n in range(len(rows))):
+        return "rows of a model are missing"
+    curves = path.with_suffix(".curve.csv")
+    if not path.name.endswith(".curve.csv") and curves.is_file():
+        models = len(_rows(curves.read_bytes()))
+        if models > len(rows):
+            return f"it has {len(rows)} models, and the curves beside it have {models}"
+    return None
+
+
+def _rows(content: bytes) -> Counter[bytes]:
+    """Count the rows of each model, whose number is in the first column."""
+    return Counter(line.split(b",")[0] for line in content.splitlines()[1:])

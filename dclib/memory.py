@@ -1,15 +1,14 @@
-"""How much memory a computation will take, told from its settings."""
+"""How much memory an operation will take, told from the network and the images."""
 
 import copy
 import math
 import weakref
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from dclib import devices, networks
+from dclib import devices
 
 # What a computation holds at its peak, as a multiple of what one forward pass keeps: a pass there
 # and back, and one whose backward pass is differentiated in turn.
@@ -70,59 +69,11 @@ def micro_batch(network: nn.Module, images: Tensor) -> int:
 
     As many as fit into the memory that one operation may take, in passes of equal size.
     """
-    fits = _passing(activation_bytes(network, images.shape[1:]), images.device)
+    fits = passing(activation_bytes(network, images.shape[1:]), images.device)
     passes = math.ceil(len(images) / fits)
     return math.ceil(len(images) / passes)
 
 
-def _passing(each: int, device: torch.device) -> int:
+def passing(each: int, device: torch.device) -> int:
+    """Return how many images fit through a network at once, of which one keeps `each` bytes."""
     return max(1, int(devices.memory_budget(device) / max(1, FIRST_ORDER * each)))
-
-
-# What a process of PyTorch holds before it computes anything, on the CPU and with a GPU in use.
-_IMPORTED, _WITH_GPU = 780 * 2**20, 4000 * 2**20
-_SLACK = 1.25  # memory that is freed in other pieces than it is asked for
-_TEST = 2.0  # like FIRST_ORDER, for a pass there only
-
-
-def job_mib(
-    kind: str,
-    network: str,
-    settings: Mapping[str, Any],
-    *,
-    shape: Sequence[int],
-    num_classes: int,
-    ipc: int | None,
-    data_bytes: int,
-    device: str = "cpu",
-) -> int:
-    """Return the MiB that a job will hold at its peak in the memory of the host.
-
-    Args:
-        kind: a module of dclib.methods, `evaluation` or `reference_network`.
-        network: what the set is condensed with or evaluated on.
-        settings: those of the method or the evaluation.
-        shape: channels, height and width of the images.
-        ipc: images per class of the set; None for the whole training split.
-        data_bytes: size of the prepared data set, which the job maps.
-        device: what the config asks for; all but `cpu` may be a GPU.
-    """
-    model = networks.build(network, shape[0], (shape[1], shape[2]), num_classes)
-    each = activation_bytes(model, shape)
-    parameters = sum(parameter.numel() * 4 for parameter in model.parameters())
-    passing = _passing(each, torch.device("cpu"))
-    images = math.inf if ipc is None else num_classes * ipc
-    if kind == "gradient_matching":
-        real = min(passing, settings["real_batch"])
-        matching = each * (FIRST_ORDER * real + SECOND_ORDER * (ipc or 0))
-        peak = max(matching, FIRST_ORDER * each * min(settings["batch_net"], images))
-    elif kind == "dataset_distillation":
-        real = min(devices.MICRO_BATCH["cpu"], settings["real_batch"])
-        unrolled = parameters * settings["epochs"] * (ipc or 0)
-        peak = each * (FIRST_ORDER * real + SECOND_ORDER * num_classes) + unrolled
-    else:
-        training = FIRST_ORDER * each * min(settings["batch"], images)
-        peak = max(training, _TEST * each * devices.MICRO_BATCH["cpu"])
-    held = _IMPORTED + data_bytes + 6 * parameters + 40 * 2**20
-    needed = held + _SLACK * peak
-    return math.ceil((needed if device == "cpu" else max(needed, _WITH_GPU)) / 2**20)

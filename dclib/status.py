@@ -92,7 +92,7 @@ def _look(part: Part, metadata: Path, run_started: float | None) -> Report:
     if all(path.exists() for path in part.outputs):
         checked = part.outputs if part.tested else part.outputs[:1]
         for path in checked:
-            damage = integrity.damage(path, part.models)
+            damage = integrity.damage(path)
             if damage:
                 return Report(part, "missing", f"{path.name} is damaged: {damage}")
         return Report(part, "stale" if _is_stale(part, metadata) else "done")

@@ -80,29 +80,14 @@ def cell(wildcards):
     return named
 
 
-def all_evaluations():
-    """The evaluations of all grids of the config."""
-    return list(
-        dict.fromkeys(
-            [
-                *GRID.evaluations(),
-                *GRID.table2(),
-                *GRID.cross_architecture(),
-                *itertools.chain(*GRID.ablations().values()),
-            ]
-        )
-    )
-
-
 def files_to_check():
-    """The files of the grid whose damage can be seen, and how many models a table has."""
-    for cell, network in all_evaluations():
-        models = GRID.evaluation(cell, network)["models"]
-        yield f"{RESULTS}/{cell.dataset}/data.safetensors", None
-        yield f"{RESULTS}/{cell.dataset}/reference/{cell.network}/network.safetensors", None
-        yield f"{RESULTS}/{cell.folder}/set.safetensors", None
-        yield f"{RESULTS}/{cell.folder}/eval/{network}.csv", models
-        yield f"{RESULTS}/{cell.folder}/eval/{network}.curve.csv", models
+    """The files of the grid whose damage can be seen."""
+    for cell, network in GRID.all_evaluations():
+        yield f"{RESULTS}/{cell.dataset}/data.safetensors"
+        yield f"{RESULTS}/{cell.dataset}/reference/{cell.network}/network.safetensors"
+        yield f"{RESULTS}/{cell.folder}/set.safetensors"
+        yield f"{RESULTS}/{cell.folder}/eval/{network}.csv"
+        yield f"{RESULTS}/{cell.folder}/eval/{network}.curve.csv"
 
 
 @functools.cache
@@ -114,18 +99,19 @@ def discard_damaged():
     """
     if not workflow.executor_plugin or not workflow.is_main_process:
         return  # a look at the plan, or a single job on a cluster
-    for name, models in dict.fromkeys(files_to_check()):
+    elsewhere = locks.started(RESULTS) is not None  # this run will not be let in
+    for name in dict.fromkeys(files_to_check()):
         path = Path(name)
-        damage = path.exists() and integrity.damage(path, models)
+        damage = path.exists() and integrity.damage(path)
         if damage:
             print(f"{name} is damaged and counts as missing: {damage}", file=sys.stderr)
-            if not workflow.dryrun:
+            if not workflow.dryrun and not elsewhere:
                 path.unlink()
 
 
 def no_files(wildcards):
     """The input of `prepare`, which reads what lies elsewhere."""
-    discard_damaged()
+    data_of(wildcards)
     return []
 
 
@@ -160,7 +146,7 @@ def evaluation_files(evaluations, kind="csv"):
 
 def cell_files():
     """Sets and evaluations of all grids of the config."""
-    evaluations = all_evaluations()
+    evaluations = GRID.all_evaluations()
     sets = [
         f"{RESULTS}/{cell.folder}/{name}"
         for cell, _ in evaluations
@@ -228,33 +214,47 @@ def asked(rule, key):
     return value
 
 
+@functools.cache
+def predicted_mib(data, kind, network, ipc, settings):
+    """What a job is predicted to take, in MiB, once its data set is there."""
+    data_bytes = os.stat(data).st_size  # Snakemake asks again when it is there
+    # It takes a second to import PyTorch; without a prepared data set nothing needs it here.
+    from dclib import datasets, footprint
+
+    with in_one_line():
+        images = datasets.ImageDataset.load(data)
+        return footprint.job_mib(
+            kind,
+            network,
+            yaml.safe_load(settings),
+            shape=(images.channels, *images.image_size),
+            num_classes=images.num_classes,
+            ipc=None if ipc == "all" else int(ipc),
+            data_bytes=data_bytes,
+            device=GRID.config["execution"]["device"],
+        )
+
+
 def memory_of(rule, network, settings, kind):
     """What the config asks for, or else what the job is predicted to take: megabytes.
 
+    A further attempt asks for as many times of what is predicted.
+
     Args:
         rule: the section of the config's `resources`.
-        network, settings, kind: functions of the wildcards, for dclib.memory.job_mib.
+        network, settings, kind: functions of the wildcards, for dclib.footprint.job_mib.
     """
 
     def value(wildcards, input, attempt):
         fixed = GRID.config["resources"][rule]["mem_mb"]
         if fixed is not None:
             return fixed
-        data_bytes = os.stat(input.data).st_size  # not known before it is there
-        # PyTorch takes a second to import: only here, where a job is about to be submitted.
-        from dclib import datasets, memory
-
-        data = datasets.ImageDataset.load(input.data)
-        ipc = wildcards.get("ipc", "all")
-        mib = memory.job_mib(
+        mib = predicted_mib(
+            input.data,
             kind(wildcards),
             network(wildcards),
-            settings(wildcards),
-            shape=(data.channels, *data.image_size),
-            num_classes=data.num_classes,
-            ipc=None if ipc == "all" else int(ipc),
-            data_bytes=data_bytes,
-            device=GRID.config["execution"]["device"],
+            wildcards.get("ipc", "all"),
+            yaml.safe_dump(settings(wildcards)),
         )
         return int(mib * 1.05) * attempt
 
@@ -278,7 +278,7 @@ def check_targets():
         return
     names = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
     for target in get_argument_parser().parse_known_args()[0].targets:
-        path = os.path.relpath(target)
+        path = target if os.path.isabs(target) else os.path.relpath(target)
         if not (
             target in names
             or os.path.exists(path)

@@ -1,7 +1,6 @@
 """Print how far the grid of a configuration is: `make status [CONFIG=mine.yaml]`."""
 
 import argparse
-import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 from snakemake.utils import update_config
 
-from dclib import grid, locks, provenance, status
+from dclib import grid, limits, locks, provenance, status
 from dclib.errors import InputError
 from dclib.grid import Cell, Grid
 
@@ -45,16 +44,8 @@ def data_digest(described: Grid, name: str) -> str:
 
 def parts(described: Grid, results: Path) -> Iterator[status.Part]:
     """Every set of the grids of the configuration, each followed by its evaluations."""
-    evaluations = dict.fromkeys(
-        [
-            *described.evaluations(),
-            *described.table2(),
-            *described.cross_architecture(),
-            *itertools.chain(*described.ablations().values()),
-        ]
-    )
     cells: dict[Cell, list[str]] = {}
-    for cell, tested in evaluations:
+    for cell, tested in described.all_evaluations():
         cells.setdefault(cell, []).append(tested)
     for cell, networks in cells.items():
         folder, source = results / cell.folder, None
@@ -86,9 +77,9 @@ def main() -> None:
     parser.add_argument("overlay", nargs="*", type=Path, help="as given to --configfile")
     try:
         described = configured(parser.parse_args().overlay)
+        results = Path(limits.results_folder(described.config["results_dir"], ROOT))
     except InputError as error:
         sys.exit(f"error: {error}")
-    results = Path(described.config["results_dir"]).expanduser()
     began = locks.started(results)
     reports = status.survey(parts(described, results), Path(".snakemake/metadata"), began)
     print(status.overview(reports))

@@ -30,18 +30,26 @@ CURVE = b"model,epoch\n0,1\n0,2\n1,1\n1,2\n"
 
 
 @pytest.mark.parametrize(
-    ("content", "models", "damage"),
+    ("name", "content", "damage"),
     [
-        (ROWS, 2, None),
-        (CURVE, 2, None),
-        (ROWS[:-1], 2, "its last line is cut short"),
-        (ROWS[:-4], 2, "it has 1 models instead of 2"),
-        (CURVE[:-4], 2, "rows of a model are missing"),
-        (CURVE[:-8], 2, "it has 1 models instead of 2"),
-        (b"", 2, "its last line is cut short"),
+        ("n.csv", ROWS, None),
+        ("n.curve.csv", CURVE, None),
+        ("n.csv", ROWS[:-1], "its last line is cut short"),
+        ("n.csv", ROWS[:-4], "it has 1 models, and the curves beside it have 2"),
+        ("n.csv", ROWS.replace(b"0,1\n", b""), "rows of a model are missing"),
+        ("n.curve.csv", CURVE[:-4], "rows of a model are missing"),
+        ("n.csv", b"model,seed\n", "rows of a model are missing"),
+        ("n.csv", b"", "its last line is cut short"),
     ],
 )
-def test_tables(tmp_path, content, models, damage):
-    path = tmp_path / "rows.csv"
-    path.write_bytes(content)
-    assert integrity.damage(path, models) == damage
+def test_tables(tmp_path, name, content, damage):
+    (tmp_path / "n.curve.csv").write_bytes(CURVE)
+    (tmp_path / name).write_bytes(content)
+    assert integrity.damage(tmp_path / name) == damage
+
+
+def test_a_table_of_other_settings_is_not_damaged(tmp_path):
+    """How many networks the config asks for now makes a table stale, and not damaged."""
+    (tmp_path / "n.csv").write_bytes(ROWS)
+    (tmp_path / "n.curve.csv").write_bytes(CURVE)
+    assert integrity.damage(tmp_path / "n.csv") is None

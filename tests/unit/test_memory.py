@@ -12,7 +12,7 @@ from dclib import devices, matching, memory, networks
 CPU = torch.device("cpu")
 MEASURE = """
 import dataclasses, sys, torch
-from dclib import devices, evaluation, memory
+from dclib import devices, evaluation, footprint
 from dclib.datasets import ImageDataset
 from dclib.methods import dataset_distillation, gradient_matching
 from dclib.seeding import Streams
@@ -41,7 +41,7 @@ else:
         network, settings, data, SyntheticSet(images, class_labels(10, ipc), {}), device
     )
     work.step(work.start(Streams(0)))
-predicted = memory.job_mib(
+predicted = footprint.job_mib(
     kind, network, dataclasses.asdict(settings), shape=(channels, size, size), num_classes=10,
     ipc=ipc, data_bytes=pixels.numel(),
 )

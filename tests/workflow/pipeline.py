@@ -27,7 +27,7 @@ CONFIG = {
         "curve_points": 2,
         "per_method": {"whole": {"models": 1}},
     },
-    "execution": {"checkpoint_seconds": 0},
+    "execution": {"checkpoint_seconds": 0, "device": "cpu"},
 }
 
 
