@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,18 @@ def read(
             f"{train[0].shape[1]} channels, got {list(mean)} and {list(std)}"
         )
     return ImageDataset(name, *train, *test, tuple(mean), tuple(std), class_names)
+
+
+def prepare(options: Mapping[str, Any], data_dir: str | Path | None, path: str | Path) -> None:
+    """Read a data set and write it as one file to `path`.
+
+    Args:
+        options: `source`, and what else `read` takes.
+
+    Raises:
+        InputError: as `read` does, or the file cannot be written.
+    """
+    read(**{"data_dir": data_dir, **options}).save(path)
 
 
 def _read_digits() -> tuple[Split, Split, tuple[str, ...]]:
