@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,18 @@ def read(
         known = STATISTICS.get(source) or _statistics(train[0])
         mean, std = mean or known[0], std or known[1]
     return ImageDataset(name, *train, *test, tuple(mean), tuple(std), class_names)
+
+
+def prepare(options: Mapping[str, Any], data_dir: str | Path | None, path: str | Path) -> None:
+    """Read a data set and write it as one file to `path`.
+
+    Args:
+        options: `source`, and what else `read` takes.
+
+    Raises:
+        InputError: as `read` does, or the file cannot be written.
+    """
+    read(**{"data_dir": data_dir, **options}).save(path)
 
 
 def _read_digits() -> tuple[Split, Split, tuple[str, ...]]:

@@ -91,11 +91,14 @@ def files_to_check():
 
 
 @functools.cache
-def discard_damaged():
+def mend_damaged():
     """Remove the damaged files of the grid, so that they are made again.
 
-    Every rule of a cell calls it when Snakemake asks for its input, that is before Snakemake looks
-    at what is there. Only then is known whether this is a dry run, which removes nothing.
+    A data set is made again at once: its bytes are known to be the same, but Snakemake would make
+    all that was made from it again, too.
+
+    Every rule of a cell calls this when Snakemake asks for its input, that is before Snakemake
+    looks at what is there. Only then is known whether this is a dry run, which changes nothing.
     """
     if not workflow.executor_plugin or not workflow.is_main_process:
         return  # a look at the plan, or a single job on a cluster
@@ -103,10 +106,20 @@ def discard_damaged():
     for name in dict.fromkeys(files_to_check()):
         path = Path(name)
         damage = path.exists() and integrity.damage(path)
-        if damage:
-            print(f"{name} is damaged and counts as missing: {damage}", file=sys.stderr)
-            if not workflow.dryrun and not elsewhere:
-                path.unlink()
+        if not damage:
+            continue
+        print(f"{name} is damaged and is made again: {damage}", file=sys.stderr)
+        if workflow.dryrun or elsewhere:
+            continue
+        if path.name == "data.safetensors":
+            from dclib import readers  # needs PyTorch
+
+            with in_one_line():
+                readers.prepare(
+                    GRID.dataset(path.parent.name), GRID.config["data_dir"], path
+                )
+        else:
+            path.unlink()
 
 
 def no_files(wildcards):
@@ -117,7 +130,7 @@ def no_files(wildcards):
 
 def data_of(wildcards):
     """The prepared file of a job's data set, which the config has to know."""
-    discard_damaged()
+    mend_damaged()
     with in_one_line():
         GRID.dataset(wildcards.dataset)
     return f"{RESULTS}/{wildcards.dataset}/data.safetensors"
@@ -262,11 +275,7 @@ def memory_of(rule, network, settings, kind):
 
 
 def data_digest(wildcards):
-    """What a prepared data set depends on, and with it all that is made from it.
-
-    Its file is an `ancient` input of theirs: one that was lost is made again, to the same bytes,
-    and nothing else is.
-    """
+    """What a prepared data set depends on, and with it all that is made from it."""
     options = GRID.dataset(wildcards.dataset)
     content = provenance.content_digest(options["path"]) if "path" in options else None
     return provenance.digest(options, content, code("prepare.py"))

@@ -3,7 +3,7 @@
 
 rule condense:
     input:
-        data=ancient(data_of),
+        data=data_of,
     output:
         set=f"{CELL}/set.safetensors",
         png=f"{CELL}/set.png",

@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        data=ancient(data_of),
+        data=data_of,
         set=set_of,
     output:
         rows=f"{CELL}/eval/{{eval_network}}.csv",

@@ -3,7 +3,7 @@
 
 rule reference_network:
     input:
-        data=ancient(data_of),
+        data=data_of,
     output:
         f"{RESULTS}/{{dataset}}/reference/{{network}}/network.safetensors",
     log:
@@ -36,7 +36,7 @@ rule reference_network:
 
 rule select:
     input:
-        data=ancient(data_of),
+        data=data_of,
         reference=reference_of,
     output:
         set=f"{CELL}/set.safetensors",

@@ -6,6 +6,4 @@ from job import job
 snakemake = globals()["snakemake"]  # put there by Snakemake
 
 with job(snakemake):
-    options = dict(snakemake.params.dataset)
-    data = readers.read(options.pop("source"), data_dir=snakemake.config.get("data_dir"), **options)
-    data.save(snakemake.output[0])
+    readers.prepare(snakemake.params.dataset, snakemake.config.get("data_dir"), snakemake.output[0])

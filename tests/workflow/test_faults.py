@@ -189,7 +189,7 @@ def test_a_truncated_file(project, undisturbed, name, again, fresh):
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "old time"])
 def test_a_truncated_data_file(project, undisturbed, fresh):
-    """It is made again for the cell that needs it; the finished ones stay as they are."""
+    """It is made again to the same bytes, so that what was made from it stays."""
     project.unfinish()
     data = "results/digits/data.safetensors"
     truncate(project.path(data), fresh)
