@@ -28,6 +28,8 @@ CONFIG = {
         "per_method": {"whole": {"models": 1}},
     },
     "execution": {"checkpoint_seconds": 0, "device": "cpu"},
+    # Said, so that Snakemake need not predict them, for which it has to import PyTorch.
+    "resources": {name: {"mem_mb": 1000, "runtime": 9} for name in ("condense", "evaluate")},
 }
 
 

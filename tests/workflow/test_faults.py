@@ -273,10 +273,11 @@ def test_a_gpu_that_disappears(project, undisturbed):
     assert project.call().returncode != 0
     line = one_line(project.log(), "ERROR")
     assert "the device failed (CUDA error: unspecified launch failure)" in line
-    assert iteration(project.path(CHECKPOINT)) == 10
+    last = iteration(project.path(CHECKPOINT))
+    assert 10 <= last <= 11  # the twelfth fails, and there is a checkpoint of every iteration
     project.path("broken").unlink()
     project.finish_with_one_call(undisturbed)
-    assert json.loads(project.path(f"{DC}/run.json").read_text())["resumed_from"] == [10]
+    assert json.loads(project.path(f"{DC}/run.json").read_text())["resumed_from"] == [last]
 
 
 def test_an_unwritable_log(project, undisturbed):
