@@ -95,7 +95,7 @@ def test_stale_settings(project):
 
 
 def test_stale_code(project):
-    project.edit("dclib/evaluation.py", "0.1 * lr", "0.2 * lr")
+    project.edit("dclib/evaluation.py", "0.1 * settings.lr", "0.2 * settings.lr")
     text = status(project)
     assert counts(text) == {"stale": 2}
     assert row(text, "all")[1:7] == ["4", "of", "4", "0", "of", "4"]
