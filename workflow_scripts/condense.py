@@ -14,7 +14,7 @@ with job(snakemake):
     cell, settings = snakemake.params.cell, snakemake.params.settings
     execution = snakemake.config["execution"]
     device = devices.choose(
-        execution["device"], execution["threads"], execution["gpu_jobs_per_device"]
+        execution["device"], snakemake.threads, execution["gpu_jobs_per_device"]
     )
     method = importlib.import_module(f"dclib.methods.{snakemake.params.module}")
     runner.run(

@@ -10,7 +10,7 @@ with job(snakemake):
     cell, settings = snakemake.params.cell, snakemake.params.settings
     network, execution = snakemake.wildcards.eval_network, snakemake.config["execution"]
     device = devices.choose(
-        execution["device"], execution["threads"], execution["gpu_jobs_per_device"]
+        execution["device"], snakemake.threads, execution["gpu_jobs_per_device"]
     )
     evaluation.evaluate(
         evaluation.from_files(

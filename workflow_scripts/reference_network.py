@@ -17,7 +17,7 @@ with job(snakemake):
             reference_network.Settings(**snakemake.params.settings),
             ImageDataset.load(snakemake.input.data),
             devices.choose(
-                execution["device"], execution["threads"], execution["gpu_jobs_per_device"]
+                execution["device"], snakemake.threads, execution["gpu_jobs_per_device"]
             ),
         ),
         Streams(dataset, "reference", network),

@@ -14,7 +14,7 @@ snakemake = globals()["snakemake"]  # put there by Snakemake
 with job(snakemake):
     started = time.monotonic()
     cell = snakemake.params.cell
-    device = devices.choose("cpu", snakemake.config["execution"]["threads"])
+    device = devices.choose("cpu", snakemake.threads)
     path = snakemake.input.get("reference")
     chosen = coresets.select(
         cell.method,
