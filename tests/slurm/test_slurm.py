@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, command, obstacle
-from workflow.test_pipeline import clone
+from workflow.pipeline import clone
 
 NETWORK = "ConvNet-width4"
 CONFIG = {
