@@ -20,18 +20,21 @@ def digest(*content: Any) -> str:
 
 
 @functools.cache
-def code_digest(*sources: Path, root: Path = ROOT) -> str:
+def code_digest(*sources: Path | str, root: Path = ROOT) -> str:
     """Return a digest of Python files and of all modules of dclib that they import, transitively.
 
     It is taken from the syntax trees without docstrings, so that comments, docstrings and layout
     do not count, nor does the version number.
 
     Args:
-        sources: the files to begin with.
+        sources: the files to begin with, or the dotted names of modules of dclib.
         root: the folder that holds the package `dclib`.
     """
     found: dict[str, str] = {}
-    waiting = [source.resolve() for source in sources]
+    waiting = [
+        _files(source, root)[-1] if isinstance(source, str) else source.resolve()
+        for source in sources
+    ]
     while waiting:
         path = waiting.pop()
         name = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
@@ -48,19 +51,25 @@ def _parsed(path: Path) -> tuple[str, list[str]]:
     return _written(_without_words(tree)), _imports(tree)
 
 
+def data_digest(options: dict[str, Any], reader: Path) -> str:
+    """Return a digest of what a prepared data set depends on.
+
+    Args:
+        options: its entry in the configuration, with its `path` if it has one.
+        reader: the script that prepares it.
+    """
+    content = _content_digest(options["path"]) if "path" in options else None
+    return digest(options, content, code_digest(reader))
+
+
 @functools.cache
-def content_digest(path: str) -> str:
+def _content_digest(path: str) -> str:
     """Return a digest of a file, or of all files in a folder and their names."""
     root = Path(path).expanduser()
     paths = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
     return digest(
         [(str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in paths]
     )
-
-
-def module_path(module: str, root: Path = ROOT) -> Path:
-    """Return the file of a module of dclib, given its dotted name."""
-    return _files(module, root)[-1]
 
 
 def _written(node: Any) -> str:

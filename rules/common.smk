@@ -210,9 +210,7 @@ def table_targets():
 
 def code(script, *modules):
     """The digest of a script and of all that it imports from dclib."""
-    return provenance.code_digest(
-        SCRIPTS / script, *map(provenance.module_path, modules)
-    )
+    return provenance.code_digest(SCRIPTS / script, *modules)
 
 
 def asked(rule, key):
@@ -276,9 +274,9 @@ def memory_of(rule, network, settings, kind):
 
 def data_digest(wildcards):
     """What a prepared data set depends on, and with it all that is made from it."""
-    options = GRID.dataset(wildcards.dataset)
-    content = provenance.content_digest(options["path"]) if "path" in options else None
-    return provenance.digest(options, content, code("prepare.py"))
+    return provenance.data_digest(
+        GRID.dataset(wildcards.dataset), SCRIPTS / "prepare.py"
+    )
 
 
 def check_targets():

@@ -14,7 +14,8 @@ from dclib import grid, limits, locks, provenance, status
 from dclib.errors import InputError
 from dclib.grid import Cell, Grid
 
-ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = Path(__file__).resolve().parent
+ROOT = SCRIPTS.parent
 
 
 def configured(overlays: list[Path]) -> Grid:
@@ -29,35 +30,24 @@ def configured(overlays: list[Path]) -> Grid:
     return Grid(config, schema)
 
 
-def code(script: str, *modules: str) -> str:
-    """The digest that the rule of `script` has among its parameters."""
-    paths = map(provenance.module_path, modules)
-    return provenance.code_digest(ROOT / "workflow_scripts" / script, *paths)
-
-
-def data_digest(described: Grid, name: str) -> str:
-    """What rules have among their parameters for the data set they read."""
-    options = described.dataset(name)
-    content = provenance.content_digest(options["path"]) if "path" in options else None
-    return provenance.digest(options, content, code("prepare.py"))
-
-
 def parts(described: Grid, results: Path) -> Iterator[status.Part]:
     """Every set of the grids of the configuration, each followed by its evaluations."""
     cells: dict[Cell, list[str]] = {}
     for cell, tested in described.all_evaluations():
         cells.setdefault(cell, []).append(tested)
+    code = provenance.code_digest
     for cell, networks in cells.items():
         folder, source = results / cell.folder, None
-        data = data_digest(described, cell.dataset)
+        data = provenance.data_digest(described.dataset(cell.dataset), SCRIPTS / "prepare.py")
         if cell.method != grid.WHOLE:
             source = folder / "set.safetensors"
             names = ["set.safetensors", "set.png", "run.json"]
-            params: tuple[Any, ...] = (data, code("select.py"))
+            params: tuple[Any, ...] = (data, code(SCRIPTS / "select.py"))
             if grid.base(cell.method) in grid.ITERATIVE:
                 names.append("trace.csv")
                 module = f"dclib.methods.{grid.ITERATIVE[grid.base(cell.method)]}"
-                params = (data, described.condensation(cell), code("condense.py", module))
+                learnt_by = code(SCRIPTS / "condense.py", module)
+                params = (data, described.condensation(cell), learnt_by)
             yield status.Part(
                 cell, None, tuple(folder / name for name in names), folder / "set.log",
                 folder / "checkpoint.safetensors", params,
@@ -67,7 +57,7 @@ def parts(described: Grid, results: Path) -> Iterator[status.Part]:
             yield status.Part(
                 cell, tested, (place / f"{tested}.csv", place / f"{tested}.curve.csv"),
                 place / f"{tested}.log", place / f"{tested}.checkpoint.safetensors",
-                (data, settings, code("evaluate.py")), source, settings["models"],
+                (data, settings, code(SCRIPTS / "evaluate.py")), source, settings["models"],
             )  # fmt: skip
 
 

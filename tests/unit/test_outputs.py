@@ -260,7 +260,7 @@ def test_code_digests_are_the_same_under_every_python(package):
 
 def test_condensing_does_not_depend_on_evaluation_or_coresets():
     script = ROOT / "workflow_scripts/condense.py"
-    module = provenance.module_path("dclib.methods.gradient_matching")
+    module = ROOT / "dclib/methods/gradient_matching.py"
     imported = set()
     waiting = [script, module]
     while waiting:
