@@ -1,9 +1,11 @@
-"""Time what Snakemake costs: planning a grid of trivial cells, and running some of them.
+"""Time what Snakemake costs: planning a grid of trivial cells, and running some of its jobs.
 
-    python benchmarks/overhead.py --cells 2000 --run 100
+    python benchmarks/overhead.py --cells 2000 --seconds 300
+    python benchmarks/overhead.py --cells 50 --slurm
 
 A cell is one random image per class of the digits, and one epoch of one MLP on them: a job that
-selects and one that evaluates.
+selects and one that evaluates. With `--slurm`, all of them run on the SLURM of tests/slurm (two
+processors, stand-in GPUs), by profiles/slurm.
 """
 
 import argparse
@@ -11,6 +13,8 @@ import csv
 import json
 import resource
 import shutil
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,30 +24,51 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Snakefile", "config.yaml", "rules", "schemas", "workflow_scripts", "dclib", "envs",
          "profiles", "report", "resources")  # fmt: skip
+TABLE = "results/tables/evaluations.csv"
+PROCESSORS = 2  # of the stand-in cluster
 
 
-def configure(folder: Path, cells: int) -> None:
-    """Write a grid of that many cells."""
+def prepare(folder: Path, cells: int) -> None:
+    """Copy the pipeline, and write a grid of that many cells."""
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
+        copy(ROOT / part, folder / part)
+    limits = {"mem_mb": 800, "runtime": 10}
     grid = {
         "datasets": ["digits"], "images_per_class": [1], "methods": ["random"],
         "networks": ["MLP"], "seeds": list(range(cells)),
         "table2": None, "cross_architecture": None, "ablations": None,
         "evaluation": {"models": 1, "epochs": 1, "curve_points": 1},
+        "execution": {"device": "cpu"}, "resources": {"evaluate": limits, "select": limits},
     }  # fmt: skip
     (folder / "grid.json").write_text(json.dumps(grid))
 
 
-def call(folder: Path, what: str, *arguments: str, program: str = "snakemake") -> float:
-    """Call Snakemake on the grid; print the seconds that it took, return those on a CPU."""
-    options = ["--configfile", "grid.json", "--cores", "1"] if program == "snakemake" else []
-    command = [sys.executable, "-m", program, *options, *arguments]
+def snakemake(*arguments: str) -> list[str]:
+    """Return a call of Snakemake on the grid."""
+    return [sys.executable, "-m", "snakemake", "--configfile", "grid.json", *arguments]
+
+
+def call(folder: Path, what: str, command: list[str], stop_after: float | None = None) -> float:
+    """Run a command, and print and return its seconds; those on a CPU are printed, too.
+
+    Args:
+        stop_after: seconds after which it is interrupted; None wants it to end and to succeed.
+    """
     started, before = time.monotonic(), cpu_seconds()
-    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False)
-    seconds, computed = time.monotonic() - started, cpu_seconds() - before
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    print(f"{what}: {seconds:.1f} s, {computed:.1f} s on a CPU", flush=True)
-    return computed
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            process.wait(stop_after)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        else:
+            if process.returncode:
+                sys.exit((folder / "log").read_text())
+    seconds = time.monotonic() - started
+    print(f"{what}: {seconds:.1f} s, {cpu_seconds() - before:.1f} s on a CPU", flush=True)
+    return seconds
 
 
 def cpu_seconds() -> float:
@@ -52,13 +77,13 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def computing_seconds(folder: Path) -> float:
-    """What the jobs have computed, by their own record: all else is overhead."""
-    total = sum(json.loads(p.read_text())["seconds"] for p in folder.rglob("run.json"))
+def finished(folder: Path) -> list[float]:
+    """The seconds that every finished job has computed, by its own record."""
+    seconds = [json.loads(p.read_text())["seconds"] for p in folder.rglob("seed-*/run.json")]
     for path in folder.rglob("eval/MLP.csv"):
         with path.open() as rows:
-            total += sum(float(row["seconds"]) for row in csv.DictReader(rows))
-    return total
+            seconds.append(sum(float(row["seconds"]) for row in csv.DictReader(rows)))
+    return seconds
 
 
 def multiply(folder: Path, cells: int) -> None:
@@ -68,32 +93,63 @@ def multiply(folder: Path, cells: int) -> None:
         shutil.copytree(cell / "seed-0", cell / f"seed-{seed}", dirs_exist_ok=True)
 
 
+def local(folder: Path, cells: int, seconds: float) -> None:
+    """Measure on this machine, one job at a time."""
+    one = ("--cores", "1")
+    planning = call(folder, f"dry run of {cells} cells", snakemake(*one, "--dry-run", "--quiet"))
+    call(folder, "the data set", snakemake(*one, "results/digits/data.safetensors"))
+    ran = call(folder, "running them, cut short", snakemake(*one, TABLE), stop_after=seconds)
+    jobs = finished(folder)
+    overhead = (ran - planning - sum(jobs)) / len(jobs)
+    print(f"overhead of each of {len(jobs)} jobs: {overhead:.2f} s")
+    first = "results/digits/random/MLP/ipc-1/seed-0/eval/MLP.csv"
+    call(folder, "one cell", snakemake(*one, first))
+    multiply(folder, cells)
+    call(folder, f"noting {cells} cells as finished", snakemake(*one, "--touch", TABLE))
+    call(folder, f"finding {cells} cells up to date", snakemake(*one, TABLE))
+    status = [sys.executable, "-m", "workflow_scripts.status", "grid.json"]
+    call(folder, f"status of {cells} cells", status)
+
+
+def slurm(folder: Path, cells: int) -> None:
+    """Measure on a SLURM of this machine."""
+    sys.path.append(str(ROOT / "tests/slurm"))
+    import cluster
+
+    if why := cluster.obstacle():
+        sys.exit(why)
+    profile = folder / "profiles/slurm/config.yaml"
+    words = profile.read_text().replace("# slurm-status-command", "slurm-status-command")
+    profile.write_text(words)
+    (folder / "cluster").mkdir()
+    daemons = cluster.Cluster(folder / "cluster", PROCESSORS)
+    try:
+        daemons.start()
+        target = ("--profile", "profiles/slurm", "--", TABLE)
+        ran = call(folder, f"{cells} cells on SLURM", snakemake(*target))
+        lasted = [time.strptime(job["RunTime"], "%H:%M:%S") for job in daemons.jobs()]
+    finally:
+        daemons.stop()
+    on_node = statistics.mean(t.tm_min * 60 + t.tm_sec for t in lasted)
+    print(f"each of {len(lasted)} jobs: {on_node:.1f} s on its node, of which "
+          f"{statistics.mean(finished(folder)):.1f} s computing; one by one "
+          f"{ran * PROCESSORS / len(lasted):.1f} s from submission to the next")  # fmt: skip
+
+
 def main() -> None:
     """Measure, and print a line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=2000)
-    parser.add_argument("--run", type=int, default=100, help="cells that are really run")
+    parser.add_argument("--seconds", type=float, default=300, help="to run the grid, locally")
+    parser.add_argument("--slurm", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in PARTS:
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
-            copy(ROOT / part, folder / part)
-        configure(folder, asked.cells)
-        call(folder, f"dry run of {asked.cells} cells", "--dry-run", "--quiet")
-        configure(folder, asked.run)
-        call(folder, "the data set", "results/digits/data.safetensors")
-        seconds = call(folder, f"{asked.run} cells, really run", "results/tables/evaluations.csv")
-        overhead = (seconds - computing_seconds(folder)) / asked.run
-        print(f"overhead of a cell, two jobs: {overhead:.2f} s on a CPU")
-        configure(folder, asked.cells)
-        multiply(folder, asked.cells)
-        table = "results/tables/evaluations.csv"
-        call(folder, f"noting {asked.cells} cells as finished", "--touch", table)
-        call(folder, f"finding {asked.cells} cells up to date", table)
-        call(
-            folder, f"status of {asked.cells} cells", "grid.json", program="workflow_scripts.status"
-        )
+        prepare(folder, asked.cells)
+        if asked.slurm:
+            slurm(folder, asked.cells)
+        else:
+            local(folder, asked.cells, asked.seconds)
 
 
 main()

@@ -25,6 +25,7 @@ MICRO_BATCH = {"cpu": 128, "cuda": 1024}
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 _claimed: dict[int, filelock.FileLock] = {}  # the GPUs that this process holds until it ends
+_fitting: dict[tuple[torch.device, int], int] = {}  # pieces for which the memory sufficed at last
 
 
 def choose(
@@ -189,14 +190,15 @@ def in_pieces(
     Args:
         bytes_each: memory that one more element takes.
     """
-    size = max(1, min(count, memory_budget(device) // max(1, bytes_each)))
+    limit = _fitting.get((device, bytes_each), count)
+    size = max(1, min(count, limit, memory_budget(device) // max(1, bytes_each)))
     while True:
         try:
             return [function(slice(i, i + size)) for i in range(0, count, size)]
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
-            size = -(-size // 2)
+            size = _fitting[device, bytes_each] = -(-size // 2)
             log.warning("out of memory: going on with %d of %d at a time", size, count)
         gc.collect()
         if device.type == "cuda":

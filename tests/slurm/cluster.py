@@ -54,7 +54,7 @@ Prolog={root}/hook
 Epilog={root}/hook
 GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=64000 Gres=gpu:common:2,gpu:spot:1
+NodeName={host} NodeAddr=127.0.0.1 CPUs={processors} RealMemory=64000 Gres=gpu:common:2,gpu:spot:1
 PartitionName=gpu Nodes={host} Default=YES PriorityTier=2 PreemptMode=OFF
 PartitionName=spot Nodes={host} PriorityTier=1
 PartitionName=urgent Nodes={host} PriorityTier=3 PreemptMode=OFF
@@ -90,13 +90,19 @@ def obstacle():
 class Cluster:
     """The daemons, from `start` to `stop`."""
 
-    def __init__(self, root):
+    def __init__(self, root, processors=16):
         self.root = root
+        self.processors = processors
         self.daemons = []
 
     def start(self):
         host = socket.gethostname().split(".")[0]
-        values = {"root": self.root, "host": host, "ports": _free_ports(2)}
+        values = {
+            "root": self.root,
+            "host": host,
+            "ports": _free_ports(2),
+            "processors": self.processors,
+        }
         for name in ("state", "spool", "munge"):
             (self.root / name).mkdir(mode=0o700)
         (self.root / "munge/key").write_bytes(os.urandom(128))

@@ -94,7 +94,8 @@ def test_pieces_are_as_large_as_the_memory_allows(monkeypatch):
     assert devices.in_pieces(lambda piece: list(range(2))[piece], 2, 1000, CPU) == [[0], [1]]
 
 
-def test_pieces_get_smaller_when_memory_runs_out(caplog):
+def test_pieces_get_smaller_when_memory_runs_out(caplog, monkeypatch):
+    monkeypatch.setattr(devices, "_fitting", {})
     sizes = []
 
     def limited(piece):
@@ -106,6 +107,10 @@ def test_pieces_get_smaller_when_memory_runs_out(caplog):
     assert devices.in_pieces(limited, 7, 1, CPU) == [[0, 1], [2, 3], [4, 5], [6]]
     assert sizes == [7, 4, 2, 2, 2, 2]
     assert "out of memory: going on with 2 of 7 at a time" in caplog.text
+
+    sizes.clear()
+    assert devices.in_pieces(limited, 7, 1, CPU) == [[0, 1], [2, 3], [4, 5], [6]]
+    assert sizes == [2, 2, 2, 2]  # it is not tried again
 
     def hopeless(piece):
         raise torch.OutOfMemoryError("too much")
