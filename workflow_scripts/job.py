@@ -49,7 +49,7 @@ def job(snakemake: Any) -> Iterator[None]:
         sys.exit(1)
 
 
-def _end_with_snakemake(every_seconds: float = 1.0) -> None:
+def _end_with_snakemake(every_seconds: float = 0.2) -> None:
     """End this job, with a checkpoint, once the Snakemake that started it was killed.
 
     It would go on beside the job that the next call starts for the same cell.

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("faults")  # one process makes the undistur
 SMALL = {
     "datasets": ["digits"],
     "methods": ["random", "dc"],
-    "condensation": {"dc": {"iterations": 40, "real_batch": 8}},
+    "condensation": {"dc": {"iterations": 100, "real_batch": 8}},
     "evaluation": {"models": 3, "epochs": 2, "curve_points": 2},
 }
 DC, RANDOM = (f"results/{folder('digits', method)}" for method in ("dc", "random"))
@@ -47,12 +47,16 @@ class Disturbed(Project):
             )  # fmt: skip
         return self.started
 
-    def wait_for_iteration(self, number, process):
+    def freeze_at_iteration(self, number):
+        """Stop the job that condenses, so that it cannot end before it is disturbed; return it."""
         deadline = time.monotonic() + 600
         while not self.path(CHECKPOINT).exists() or iteration(self.path(CHECKPOINT)) < number:
-            assert process.poll() is None, self.path("output").read_text()
+            assert self.started.poll() is None, self.path("output").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        (job,) = jobs(self.root)
+        os.kill(job, signal.SIGSTOP)
+        return job
 
     def path(self, name):
         return self.root / name
@@ -127,12 +131,10 @@ def test_kill_9(project, undisturbed, killed):
     shutil.rmtree(project.path(DC))
     project.path(ALL).unlink()
     process = project.start(ALL)
-    project.wait_for_iteration(5, process)
-    (job,) = jobs(project.root)
+    job = project.freeze_at_iteration(5)
     if killed != "job":
         process.kill()
-    if killed != "snakemake":
-        os.kill(job, signal.SIGKILL)
+    os.kill(job, signal.SIGCONT if killed == "snakemake" else signal.SIGKILL)
     assert process.wait(300) != 0
     assert not project.path(SET).exists()
     project.finish_with_one_call(undisturbed, ALL)
@@ -144,10 +146,10 @@ def test_a_job_ends_with_its_snakemake(project):
     """It leaves a checkpoint, and the next run waits for it."""
     project.unfinish()
     process = project.start()
-    project.wait_for_iteration(5, process)
-    (job,) = jobs(project.root)
+    job = project.freeze_at_iteration(5)
     process.kill()
     process.wait()
+    os.kill(job, signal.SIGCONT)
     deadline = time.monotonic() + 300
     while jobs(project.root) == [job]:
         assert time.monotonic() < deadline
@@ -161,9 +163,10 @@ def test_sigint(project, undisturbed, times):
     """Ctrl-C reaches Snakemake and its jobs."""
     project.unfinish()
     process = project.start()
-    project.wait_for_iteration(5, process)
+    project.freeze_at_iteration(5)
     for _ in range(times):
         os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGCONT)
         time.sleep(0.2)
     assert process.wait(300) != 0
     assert "Traceback" not in project.log()
@@ -216,10 +219,10 @@ def truncate(path, fresh):
 def test_a_truncated_checkpoint(project, undisturbed):
     project.unfinish()
     process = project.start()
-    project.wait_for_iteration(5, process)
+    job = project.freeze_at_iteration(5)
     process.terminate()
-    (job,) = jobs(project.root)
     os.kill(job, signal.SIGTERM)
+    os.kill(job, signal.SIGCONT)
     process.wait(300)
     content = project.path(CHECKPOINT).read_bytes()
     project.path(CHECKPOINT).write_bytes(content[:-9])
@@ -232,8 +235,7 @@ def test_a_checkpoint_of_other_settings(project, undisturbed):
     dc = SMALL["condensation"]["dc"]
     project.configure(**{**SMALL, "condensation": {"dc": {**dc, "lr_img": 0.5}}})
     process = project.start()
-    project.wait_for_iteration(5, process)
-    os.kill(*jobs(project.root), signal.SIGKILL)
+    os.kill(project.freeze_at_iteration(5), signal.SIGKILL)
     process.wait(300)
     project.configure(**SMALL)
     project.finish_with_one_call(undisturbed)
@@ -345,13 +347,14 @@ def test_a_read_only_folder(project, undisturbed):
 def test_two_runs_at_once(project, undisturbed):
     project.unfinish()
     process = project.start()
-    project.wait_for_iteration(2, process)
+    job = project.freeze_at_iteration(2)
     assert locks.started(project.path("results")) <= time.time()
     second = project.call()
     assert second.returncode != 0
     line = one_line(second.stderr, "error:")
     assert f"results: another run is at work there (process {process.pid} on " in line
     assert project.snakemake("--dry-run", "--cores", "1", SET).returncode == 0
+    os.kill(job, signal.SIGCONT)
     assert process.wait(300) == 0, project.path("output").read_text()
     assert locks.started(project.path("results")) is None
     assert project.contents() == undisturbed.contents()
