@@ -4,18 +4,16 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
 from PIL import Image
-from pipeline import CONFIG, clone, folder, iteration, jobs
+from pipeline import CONFIG, clone, folder
 
 from dclib.synthetic import SyntheticSet
 
@@ -272,38 +270,6 @@ CELLS = {"prepare", "select", "condense", "evaluate"}
 )
 def test_targets(tmp_path, target, rules):
     assert {rule for rule, _ in clone(tmp_path).planned(target)} == rules
-
-
-def test_a_killed_condensation_goes_on_where_it_was(tmp_path):
-    """kill -9 of the job under Snakemake, then one more call."""
-    project = clone(tmp_path / "killed")
-    dc = {**CONFIG["condensation"]["dc"], "iterations": 60}
-    project.configure(condensation={"dc": dc})
-    target = f"results/{folder('digits', 'dc')}/set.safetensors"
-    checkpoint = project.root / Path(target).with_name("checkpoint.safetensors")
-    command = [
-        sys.executable, "-m", "snakemake", "--configfile", "small.yaml", "--cores", "1", target,
-    ]  # fmt: skip
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=project.root, stdout=log, stderr=log)
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() or iteration(checkpoint) < 5:
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    (job,) = jobs(project.root)
-    os.kill(job, signal.SIGKILL)
-    assert process.wait(120) != 0
-    assert checkpoint.exists()
-    assert not (project.root / target).exists()
-    project.snakemake("--cores", "1", target)
-    assert not checkpoint.exists()
-    record = json.loads((project.root / target).with_name("run.json").read_text())
-    assert record["resumed_from"][0] >= 5
-    whole = clone(tmp_path / "whole")
-    whole.configure(condensation={"dc": dc})
-    whole.snakemake("--cores", "1", target)
-    assert (whole.root / target).read_bytes() == (project.root / target).read_bytes()
 
 
 def test_the_papers_grid_is_planned_within_seconds(tmp_path):
