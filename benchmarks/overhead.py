@@ -1,10 +1,10 @@
 """Time what Snakemake costs: planning a grid of trivial cells, and running some of its jobs.
 
     python benchmarks/overhead.py --cells 2000 --seconds 300
-    python benchmarks/overhead.py --cells 50 --slurm
+    python benchmarks/overhead.py --cells 2000 --slurm --run 20
 
 A cell is one random image per class of the digits, and one epoch of one MLP on them: a job that
-selects and one that evaluates. With `--slurm`, all of them run on the SLURM of tests/slurm (two
+selects and one that evaluates. With `--slurm`, some of them run on the SLURM of tests/slurm (two
 processors, stand-in GPUs), by profiles/slurm.
 """
 
@@ -86,6 +86,11 @@ def finished(folder: Path) -> list[float]:
     return seconds
 
 
+def evaluation(seed: int) -> str:
+    """Return the last file of a cell."""
+    return f"results/digits/random/MLP/ipc-1/seed-{seed}/eval/MLP.csv"
+
+
 def multiply(folder: Path, cells: int) -> None:
     """Give every cell the files of the first one."""
     cell = folder / "results/digits/random/MLP/ipc-1"
@@ -102,17 +107,17 @@ def local(folder: Path, cells: int, seconds: float) -> None:
     jobs = finished(folder)
     overhead = (ran - planning - sum(jobs)) / len(jobs)
     print(f"overhead of each of {len(jobs)} jobs: {overhead:.2f} s")
-    first = "results/digits/random/MLP/ipc-1/seed-0/eval/MLP.csv"
-    call(folder, "one cell", snakemake(*one, first))
+    call(folder, "one cell", snakemake(*one, evaluation(0)))
     multiply(folder, cells)
     call(folder, f"noting {cells} cells as finished", snakemake(*one, "--touch", TABLE))
+    call(folder, "their table", snakemake(*one, TABLE))
     call(folder, f"finding {cells} cells up to date", snakemake(*one, TABLE))
     status = [sys.executable, "-m", "workflow_scripts.status", "grid.json"]
     call(folder, f"status of {cells} cells", status)
 
 
-def slurm(folder: Path, cells: int) -> None:
-    """Measure on a SLURM of this machine."""
+def slurm(folder: Path, run: int) -> None:
+    """Measure some cells on a SLURM of this machine."""
     sys.path.append(str(ROOT / "tests/slurm"))
     import cluster
 
@@ -125,8 +130,8 @@ def slurm(folder: Path, cells: int) -> None:
     daemons = cluster.Cluster(folder / "cluster", PROCESSORS)
     try:
         daemons.start()
-        target = ("--profile", "profiles/slurm", "--", TABLE)
-        ran = call(folder, f"{cells} cells on SLURM", snakemake(*target))
+        targets = ("--profile", "profiles/slurm", "--", *map(evaluation, range(run)))
+        ran = call(folder, f"{run} cells on SLURM", snakemake(*targets))
         lasted = [time.strptime(job["RunTime"], "%H:%M:%S") for job in daemons.jobs()]
     finally:
         daemons.stop()
@@ -142,12 +147,13 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=300, help="to run the grid, locally")
     parser.add_argument("--slurm", action="store_true")
+    parser.add_argument("--run", type=int, default=20, help="cells to run on SLURM")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, asked.cells)
         if asked.slurm:
-            slurm(folder, asked.cells)
+            slurm(folder, asked.run)
         else:
             local(folder, asked.cells, asked.seconds)
 
