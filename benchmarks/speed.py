@@ -2,14 +2,15 @@
 
 Usage: PYTHONPATH=.:tests python benchmarks/speed.py [--dataset MNIST] [--whole 1 10] ...
 
-Everything is measured in one process, on the same data and from the same random streams. The
-plain loop is the one in tests/reference. On a CPU it is timed twice: as it would run as a script by
-itself, and with the memory allocator set up as dclib sets it up (`plain, memory kept`). Writes
-benchmarks/results/speed_{device}.csv and .png.
+Everything is measured in one process, by turns, on the same data and from the same random streams.
+The plain loop is the one in tests/reference, with the networks of dclib. On a CPU it is timed
+twice: first as it would run as a script by itself, and then with the memory allocator set up as
+dclib sets it up (`plain, memory kept`). Writes benchmarks/results/speed_{device}.csv and .png.
 """
 
 import argparse
 import ctypes
+import functools
 import gc
 import statistics
 import subprocess
@@ -120,51 +121,66 @@ class Bench:
         self.device, self.out, self.rows = device, out, []
         self.rates, self.common = {}, {}
 
-    def time(self, action, repeats, warm):
-        """Return median seconds and MiB at the peak, those held before taken off."""
-        for _ in range(warm):
-            action()
-        before = forget_peak(self.device)
-        seconds = []
-        for _ in range(repeats):
-            synchronise(self.device)
-            started = time.perf_counter()
-            action()
-            synchronise(self.device)
-            seconds.append(time.perf_counter() - started)
-        return statistics.median(seconds), devices.peak_memory_mib(self.device) - before
+    def time(self, actions, repeats, warm):
+        """Return of each action the median seconds, and MiB at the peak less those held before.
+
+        Each is called `warm` times, and once for its peak; then they are timed by turns. With one
+        repeat, that for the peak is the one that is timed.
+        """
+        seconds, peaks = [[] for _ in actions], []
+        for action, taken in zip(actions, seconds, strict=True):
+            for _ in range(warm):
+                action()
+            before = forget_peak(self.device)
+            taken.append(self.call(action))
+            peaks.append(devices.peak_memory_mib(self.device) - before)
+        for _ in range(repeats if repeats > 1 else 0):
+            for action, taken in zip(actions, seconds, strict=True):
+                taken.append(self.call(action))
+        timed = [taken[1:] or taken for taken in seconds]
+        return [(statistics.median(taken), peak) for taken, peak in zip(timed, peaks, strict=True)]
+
+    def call(self, action):
+        """Return the seconds of one call."""
+        synchronise(self.device)
+        started = time.perf_counter()
+        action()
+        synchronise(self.device)
+        return time.perf_counter() - started
 
     def machine(self):
         """Measure what the machine can do: matrix products and copies."""
         size = 8192 if self.device.type == "cuda" else 2048
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             a = torch.randn(size, size, dtype=dtype, device=self.device)
-            seconds, _ = self.time(lambda a=a: a @ a, 5, 2)
+            ((seconds, _),) = self.time([lambda a=a: a @ a], 5, 2)
             self.rates[name] = 2 * size**3 / seconds
             # oneDNN's convolutions are faster than the matrix product of fp32 on some processors.
             images = torch.randn(128, 128, 16, 16, dtype=dtype, device=self.device)
             weight = torch.randn(128, 128, 3, 3, dtype=dtype, device=self.device)
-            seconds, _ = self.time(lambda i=images, w=weight: torch.conv2d(i, w, padding=1), 5, 2)
+            convolve = functools.partial(torch.conv2d, images, weight, padding=1)
+            ((seconds, _),) = self.time([convolve], 5, 2)
             convolved = 2 * 128 * 128 * 128 * 9 * 256 / seconds
             self.add("machine", f"matrix product {name}", gflops_per_second=self.rates[name] / 1e9)
             self.add("machine", f"convolution {name}", gflops_per_second=convolved / 1e9)
             self.rates[name] = max(self.rates[name], convolved)
         source = torch.empty(2**26, device=self.device)
         target = torch.empty_like(source)
-        seconds, _ = self.time(lambda: target.copy_(source), 5, 2)
+        ((seconds, _),) = self.time([lambda: target.copy_(source)], 5, 2)
         self.add("machine", "copy", gb_per_second=2 * source.nbytes / seconds / 1e9)
 
-    def measure(self, what, contender, action, repeats=3, warm=1, flops=None, **more):
-        seconds, mib = self.time(action, repeats, warm)
-        share = None
-        if flops:
-            rate = self.rates["bf16" if "bf16" in contender else "fp32"]
-            share = round(flops / seconds / rate, 3)
-        self.add(
-            what, contender, seconds=round(seconds, 5), peak_mib=round(mib), gflop=flops and
-            round(flops / 1e9, 1), share_of_rate=share, repeats=repeats, **more,
-        )  # fmt: skip
-        return seconds
+    def measure(self, what, actions, repeats, warm, flops=None, **more):
+        """Measure the same thing of every contender: its name to what it does."""
+        taken = self.time(list(actions.values()), repeats, warm)
+        for contender, (seconds, mib) in zip(actions, taken, strict=True):
+            share = None
+            if flops:
+                rate = self.rates["bf16" if "bf16" in contender else "fp32"]
+                share = round(flops / seconds / rate, 3)
+            self.add(
+                what, contender, seconds=round(seconds, 5), peak_mib=round(mib), gflop=flops and
+                round(flops / 1e9, 1), share_of_rate=share, repeats=repeats, **more,
+            )  # fmt: skip
 
     def add(self, what, contender, **more):
         self.rows.append({"what": what, "contender": contender, **more, **self.common})
@@ -276,62 +292,76 @@ def main():
         ).stdout.strip(),
     }  # fmt: skip
 
-    def run(contender, make, evaluation_settings=None):
+    def run(contenders):
         for ipc in options.ipc:
-            made = make(data, options.network, ipc, device)
+            made = {
+                name: make(data, options.network, ipc, device) for name, make in contenders.items()
+            }
             named = {"network": options.network, "ipc": ipc, "classes": data.num_classes}
-            if contender == "plain" and ipc not in flops:
-                flops[ipc] = count(made.outer_step), count(made.training_step)
-            for what, action, operations in (
-                ("outer step", made.outer_step, flops[ipc][0]),
-                ("training step", made.training_step, flops[ipc][1]),
-            ):
-                bench.measure(
-                    what, contender, action, options.repeats, warm=3 if on_gpu else 1,
-                    flops=operations, **named,
-                )  # fmt: skip
-            if ipc in whole and not contender.endswith("batched"):
+            if "plain" in made:
+                flops[ipc] = count(made["plain"].outer_step), count(made["plain"].training_step)
+            outer_flops, training_flops = flops[ipc]
+            bench.measure(
+                "outer step", {name: one.outer_step for name, one in made.items()},
+                options.repeats, warm, flops=outer_flops, **named,
+            )  # fmt: skip
+            bench.measure(
+                "training step", {name: one.training_step for name, one in made.items()},
+                10 * options.repeats, warm, flops=training_flops, **named,
+            )  # fmt: skip
+            if ipc in whole:
                 outer, inner = loops(ipc)
                 steps = inner * (outer - 1) * -(-ipc * data.num_classes // 256)
+                short = ipc == 1 or on_gpu
                 bench.measure(
-                    "iteration", contender, made.iteration, repeats=options.repeats
-                    if ipc == 1 or on_gpu else 1, warm=ipc == 1 or on_gpu,
-                    flops=outer * flops[ipc][0] + steps * flops[ipc][1], **named,
+                    "iteration",
+                    {name: one.iteration for name, one in made.items() if not name.endswith(other)},
+                    options.repeats if short else 1, warm if short else 0,
+                    flops=outer * outer_flops + steps * training_flops, **named,
                 )  # fmt: skip
-        if evaluation_settings is not None:
-            act = evaluate_plainly if contender.startswith("plain") else evaluate
-            bench.measure(
-                "evaluation", contender,
-                lambda: act(data, options.network, device, evaluation_settings),
-                repeats=1, network=options.network, ipc=10, classes=data.num_classes,
-                models=settings.models, epochs=settings.epochs,
-            )  # fmt: skip
+        bench.measure(
+            "evaluation",
+            {name: evaluations[name] for name in contenders if not name.endswith(other)},
+            1 if on_gpu else options.repeats, warm=0, network=options.network, ipc=10,
+            classes=data.num_classes, models=settings.models, epochs=settings.epochs,
+        )  # fmt: skip
 
-    flops = {}
-    bench.machine()
-    run("plain", Plain, settings)
-    if not on_gpu:
-        devices.choose("cpu", options.threads)
-        run("plain, memory kept", Plain, settings)
-    run("dclib", Engine, settings)
-    run(
-        "dclib bf16",
-        lambda *cell: Engine(*cell, precision="bf16"),
-        evaluation.Settings(**{**vars(settings), "precision": "bf16"}),
-    )
+    def evaluating(act, **more):
+        return functools.partial(
+            act, data, options.network, device, evaluation.Settings(**{**vars(settings), **more})
+        )
+
+    flops, warm = {}, 3 if on_gpu else 1
     other = "by_class" if on_gpu else "batched"
-    run(f"dclib {other}", lambda *cell: Engine(*cell, engine=other))
+    contenders = {
+        "dclib": Engine,
+        "dclib bf16": functools.partial(Engine, precision="bf16"),
+        f"dclib {other}": functools.partial(Engine, engine=other),
+    }
+    evaluations = {
+        "plain": evaluating(evaluate_plainly),
+        "plain, memory kept": evaluating(evaluate_plainly),
+        "dclib": evaluating(evaluate),
+        "dclib bf16": evaluating(evaluate, precision="bf16"),
+    }
+    bench.machine()
+    if on_gpu:
+        run({"plain": Plain, **contenders})
+    else:
+        run({"plain": Plain})
+        devices.choose("cpu", options.threads)
+        run({"plain, memory kept": Plain, **contenders})
     for classes in (2, 5):
         part = first_classes(data, classes)
         made = Engine(part, options.network, 1, device)
         bench.measure(
-            "outer step", "dclib", made.outer_step, options.repeats, warm=3,
+            "outer step", {"dclib": made.outer_step}, options.repeats, warm=3,
             network=options.network, ipc=1, classes=classes,
         )  # fmt: skip
     for width in (32, 64, 128, 256):
         made = Engine(data, f"ConvNet-width{width}", 1, device)
         bench.measure(
-            "outer step", "dclib", made.outer_step, options.repeats, warm=3,
+            "outer step", {"dclib": made.outer_step}, options.repeats, warm=3,
             network=f"ConvNet-width{width}", ipc=1, classes=data.num_classes, width=width,
         )  # fmt: skip
     draw(bench.out)
