@@ -26,7 +26,7 @@ demo-all: $(READY)
 	@cat results/demo/tables/*.md
 
 status: $(READY)
-	@python -m workflow_scripts.status $(CONFIG)
+	@python -m workflow_scripts.status $(if $(CONFIG),"$(CONFIG)")
 
 test: $(READY)
 	pytest -n $(CORES) --dist loadgroup

@@ -25,26 +25,6 @@ DEGREES = 45.0
 NOISE = 0.001
 
 
-def augment(
-    images: Float[Tensor, "n channels height width"],
-    kinds: Sequence[str],
-    generator: torch.Generator,
-) -> Float[Tensor, "n channels height width"]:
-    """Return `images` with one of `kinds` drawn for each of them, or as they are if there are none.
-
-    Args:
-        kinds: some of KINDS.
-        generator: on the CPU; the same numbers are drawn for every device.
-
-    Raises:
-        ValueError: an unknown kind.
-    """
-    if not kinds:
-        return images
-    drawn = draw(images.shape, kinds, generator)
-    return transform(images, **{name: value.to(images.device) for name, value in drawn.items()})
-
-
 def draw(
     shape: Sequence[int], kinds: Sequence[str], generator: torch.Generator
 ) -> dict[str, Tensor]:

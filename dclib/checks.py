@@ -44,7 +44,7 @@ def check(
         InputError: saying what does not fit.
     """
     if len(class_names) < 2:
-        raise InputError(f"{what}: it has {len(class_names)} class, at least 2 are needed")
+        raise InputError(f"{what}: at least 2 classes are needed, it has {len(class_names)}")
     counts = {}
     for split in SPLITS:
         images, channels, *size = shapes[split]

@@ -121,8 +121,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         words = [f"one of {', '.join(map(str, schema.get('enum') or schema['examples']))}"]
     limits = {
         "minimum": "at least {}",
-        "maximum": "at most {}",
         "exclusiveMinimum": "above {}",
+        "maximum": "at most {}",
         "exclusiveMaximum": "below {}",
         "minItems": "at least {} entries",
         "maxItems": "at most {} entries",

@@ -15,12 +15,13 @@ from dclib.checks import Facts
 from dclib.errors import InputError, did_you_mean
 
 # Methods that choose real images; all but `random` look at a network that was trained on them all.
-SELECTIONS = ("random", "herding", "kcenter", "forgetting")
+BY_REFERENCE = ("herding", "kcenter", "forgetting")  # which look at a reference network
+SELECTIONS = ("random", *BY_REFERENCE)
 # Methods that learn a set, and the modules of dclib.methods that do it.
 ITERATIVE = {"dc": "gradient_matching", "dd": "dataset_distillation"}
 WHOLE = "whole"
 # Methods whose set does not depend on the seed: only the first seed has a cell.
-SEEDLESS = ("herding", "kcenter", "forgetting", WHOLE)
+SEEDLESS = (*BY_REFERENCE, WHOLE)
 
 RESERVED = ("tables", "figures")  # folders beside those of the data sets
 # What 'the same network' means in evaluation: a set is too small to estimate BatchNorm's

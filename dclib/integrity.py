@@ -30,7 +30,7 @@ def _tensors(path: Path) -> str | None:
     try:
         tensors = {name: entry for name, entry in json.loads(header).items() if name[:2] != "__"}
         end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, LookupError, TypeError):
         return "its header is not that of a safetensors file"
     expected = 8 + length + end
     return None if size == expected else f"it has {size} bytes instead of {expected}"

@@ -51,6 +51,32 @@ def hold_job(folder: str | Path) -> None:
         fcntl.lockf(os.open(Path(folder, NAME), os.O_RDONLY), fcntl.LOCK_SH, 1, _JOBS)
 
 
+def this_process() -> str:
+    """Return what tells this process from all others of its machine, for `is_gone`."""
+    return f"{os.getpid()} {_namespace()}"
+
+
+def is_gone(process: str) -> bool:
+    """Whether a process has ended; False where it cannot be seen, as from within a container."""
+    number, _, namespace = process.partition(" ")
+    if namespace != _namespace():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def _namespace() -> str:
+    """The numbers of processes have a meaning within it; empty where there is only one."""
+    with contextlib.suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115, which is not a path
+    return ""
+
+
 def started(folder: str | Path) -> float | None:
     """Return when the run that is at work in `folder` began, or None if none is."""
     try:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import dclib
+from dclib.errors import InputError
+from dclib.folders import files_in
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,8 +59,14 @@ def data_digest(options: dict[str, Any], reader: Path) -> str:
     Args:
         options: its entry in the configuration, with its `path` if it has one.
         reader: the script that prepares it.
+
+    Raises:
+        InputError: what is at its path cannot be read.
     """
-    content = _content_digest(options["path"]) if "path" in options else None
+    try:
+        content = _content_digest(options["path"]) if "path" in options else None
+    except OSError as error:
+        raise InputError(f"{options['path']}: cannot be read ({error.strerror})") from error
     return digest(options, content, code_digest(reader))
 
 
@@ -66,7 +74,7 @@ def data_digest(options: dict[str, Any], reader: Path) -> str:
 def _content_digest(path: str) -> str:
     """Return a digest of a file, or of all files in a folder and their names."""
     root = Path(path).expanduser()
-    paths = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    paths = [root] if root.is_file() else [p for p in files_in(root) if p.is_file()]
     return digest(
         [(str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in paths]
     )

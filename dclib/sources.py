@@ -4,7 +4,6 @@ A plan asks this module which images are too small for a network and which class
 the images per class; a reader asks it whether what it has read can be trained on.
 """
 
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from dclib.checks import SPLITS, TENSOR_NAMES, Facts, check, check_statistics
 from dclib.errors import InputError, one_line
+from dclib.folders import files_in
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -97,9 +97,10 @@ def list_images(name: str, root: Path) -> Listing:
             )
         found[split] = {}
         for place in sorted(place for place in folder.iterdir() if place.is_dir()):
-            walked = sorted(os.walk(place, followlinks=True))
-            images = [Path(at, file) for at, _, files in walked for file in sorted(files)]
-            images = [image for image in images if image.suffix.lower() in IMAGE_SUFFIXES]
+            try:
+                images = [p for p in files_in(place) if p.suffix.lower() in IMAGE_SUFFIXES]
+            except InputError as error:
+                raise InputError(f"data set '{name}': {error}") from error
             if not images:
                 raise InputError(
                     f"data set '{name}': class folder {place} has no image; allowed are "

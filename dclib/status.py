@@ -14,9 +14,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors
 from tabulate import tabulate
 
 from dclib import integrity
+from dclib.errors import InputError
 from dclib.grid import Cell
 
 STATES = ("done", "running", "stale", "missing", "failed")
@@ -26,15 +28,14 @@ _RECORD = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ([A-Z]+) (.*)$", re.MULTILINE)
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What one job makes: the set of a cell, or the evaluation of it on one network.
+    """What one job makes: a reference network, the set of a cell, or an evaluation of that.
 
     Attributes:
-        tested: the network that it is evaluated on; None for a set.
+        tested: the network that the set is evaluated on; None for what is no evaluation.
         outputs: all files; the first one tells by itself whether it is whole.
         log, checkpoint: what else the job writes.
         params: settings and code, as Snakemake has noted them if they are still the same.
-        source: the set that an evaluation is made from.
-        models: how many an evaluation has.
+        source: the set that an evaluation is made from, or the network that a selection looks at.
     """
 
     cell: Cell
@@ -44,20 +45,26 @@ class Part:
     checkpoint: Path
     params: tuple[Any, ...]
     source: Path | None = None
-    models: int | None = None
 
     @functools.cached_property
     def seconds(self) -> float | None:
         """How long the job has computed, if it is finished."""
         try:
             if self.tested is None:
-                (record,) = (path for path in self.outputs if path.name == "run.json")
-                return float(json.loads(record.read_text())["seconds"])
+                return float(self._record()["seconds"])
             header, *rows = (line.split(",") for line in self.outputs[0].read_text().splitlines())
             column = header.index("seconds")
             return sum(float(row[column]) for row in rows)
         except (OSError, ValueError, KeyError, IndexError):
             return None
+
+    def _record(self) -> dict[str, Any]:
+        """What the job has noted of a set, or of a reference network."""
+        for path in self.outputs:
+            if path.name == "run.json":
+                return json.loads(path.read_text())
+        with safetensors.safe_open(self.outputs[0], framework="numpy") as opened:
+            return json.loads(opened.metadata()["json"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Report:
 
 
 def survey(parts: Iterable[Part], metadata: Path, run_started: float | None) -> list[Report]:
-    """Return the state of every part; sets come before the evaluations of them.
+    """Return the state of every part, which come after those that they are made from.
 
     Args:
         metadata: the folder in which Snakemake notes what every file was made with.
@@ -82,7 +89,8 @@ def survey(parts: Iterable[Part], metadata: Path, run_started: float | None) -> 
         report = _look(part, metadata, run_started)
         of_source = states.get(part.source, "done")
         if report.state == "done" and of_source != "done":
-            report = Report(part, "stale", f"its set: {of_source}")
+            made_from = "set" if part.tested else "reference network"
+            report = Report(part, "stale", f"its {made_from}: {of_source}")
         states[part.outputs[0]] = report.state
         reports.append(report)
     return reports
@@ -92,7 +100,10 @@ def _look(part: Part, metadata: Path, run_started: float | None) -> Report:
     if all(path.exists() for path in part.outputs):
         checked = part.outputs if part.tested else part.outputs[:1]
         for path in checked:
-            damage = integrity.damage(path)
+            try:
+                damage = integrity.damage(path)
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read ({error.strerror})") from error
             if damage:
                 return Report(part, "missing", f"{path.name} is damaged: {damage}")
         return Report(part, "stale" if _is_stale(part, metadata) else "done")
@@ -151,9 +162,15 @@ def overview(reports: Sequence[Report]) -> str:
         rows.append(
             [
                 *key,
-                *(f"{_count(kind, 'done')} of {len(kind)}" for kind in (sets, evaluations)),
+                *(
+                    f"{_count(kind, 'done')} of {len(kind)}" if kind else ""
+                    for kind in (sets, evaluations)
+                ),
                 *(counts[state] or "" for state in STATES[1:]),
-                *(_duration(_mean(kind)) if key[1] else "" for kind in (sets, evaluations)),
+                *(
+                    _duration(_mean(kind)) if key[1] and kind else ""
+                    for kind in (sets, evaluations)
+                ),
                 "" if counts["done"] == len(group) else _duration(seconds),
             ]
         )

@@ -91,10 +91,12 @@ def read_published(path: str | Path) -> pd.DataFrame:
 def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
     """Return mean, standard deviation (of the population, as the authors take it) and n by cell.
 
-    The order of the rows is kept; seeds and models are pooled.
+    A single network has no standard deviation. The order of the rows is kept; seeds and models are
+    pooled.
     """
     groups = evaluations.groupby(KEY, sort=False)["test_accuracy"]
-    columns = {"mean": groups.mean(), "std": groups.std(ddof=0), "n": groups.size()}
+    n = groups.size()
+    columns = {"mean": groups.mean(), "std": groups.std(ddof=0).where(n > 1), "n": n}
     return pd.DataFrame(columns).reset_index()
 
 

@@ -10,18 +10,17 @@ from pathlib import Path
 import yaml
 from snakemake.cli import get_argument_parser
 
-# Scripts run in processes of their own, which find dclib through the first of these variables and
-# end with the process that the second one names.
+# Scripts run in processes of their own, which find dclib through PYTHONPATH and end with the process
+# that DCLIB_SNAKEMAKE names.
 sys.path.insert(0, workflow.basedir)
-os.environ.update(
-    PYTHONPATH=os.pathsep.join(
-        [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
-    ),
-    DCLIB_SNAKEMAKE=str(os.getpid()),
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 
 from dclib import grid, integrity, limits, locks, provenance, sources
 from dclib.errors import InputError, did_you_mean
+
+os.environ["DCLIB_SNAKEMAKE"] = locks.this_process()
 
 
 @contextlib.contextmanager
@@ -105,7 +104,10 @@ def mend_damaged():
     elsewhere = locks.started(RESULTS) is not None  # this run will not be let in
     for name in dict.fromkeys(files_to_check()):
         path = Path(name)
-        damage = path.exists() and integrity.damage(path)
+        try:
+            damage = path.exists() and integrity.damage(path)
+        except OSError as error:
+            sys.exit(f"error: {name}: cannot be read ({error.strerror})")
         if not damage:
             continue
         print(f"{name} is damaged and is made again: {damage}", file=sys.stderr)
@@ -144,7 +146,7 @@ def set_of(wildcards):
 
 def reference_of(wildcards):
     """The network that a selection looks at; a random one looks at none."""
-    if wildcards.method == "random":
+    if wildcards.method not in grid.BY_REFERENCE:
         return []
     return f"{RESULTS}/{wildcards.dataset}/reference/{wildcards.network}/network.safetensors"
 
@@ -274,9 +276,10 @@ def memory_of(rule, network, settings, kind):
 
 def data_digest(wildcards):
     """What a prepared data set depends on, and with it all that is made from it."""
-    return provenance.data_digest(
-        GRID.dataset(wildcards.dataset), SCRIPTS / "prepare.py"
-    )
+    with in_one_line():
+        return provenance.data_digest(
+            GRID.dataset(wildcards.dataset), SCRIPTS / "prepare.py"
+        )
 
 
 def check_targets():
@@ -286,11 +289,8 @@ def check_targets():
     names = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
     for target in get_argument_parser().parse_known_args()[0].targets:
         path = target if os.path.isabs(target) else os.path.relpath(target)
-        if not (
-            target in names
-            or os.path.exists(path)
-            or any(rule.is_producer(path) for rule in workflow.rules)
-        ):
+        made = any(each.is_producer(path) for each in workflow.rules)
+        if target not in names and not made:
             sys.exit(
                 f"error: target '{target}' is not one of {', '.join(names)}, nor the path of a "
                 f"file that a rule makes under {RESULTS}/{did_you_mean(target, names)}"

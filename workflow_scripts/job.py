@@ -54,20 +54,7 @@ def _end_with_snakemake(every_seconds: float = 0.2) -> None:
 
     It would go on beside the job that the next call starts for the same cell.
     """
-    process = int(os.environ["DCLIB_SNAKEMAKE"])
-    if not _is_alive(process):
-        return  # in a container it cannot be seen
-    while _is_alive(process):
+    while not locks.is_gone(os.environ["DCLIB_SNAKEMAKE"]):
         time.sleep(every_seconds)
     logging.warning("Snakemake is gone")
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from dclib.augmentation import KINDS, augment, transform
+from dclib.augmentation import KINDS, draw, transform
 
 N, HEIGHT, WIDTH = 5, 28, 28
 
@@ -64,6 +64,10 @@ def test_rotation_agrees_with_scipy(images, degrees):
             np.testing.assert_allclose(result[channel], expected, atol=1e-9)
 
 
+def augment(images, kinds, generator):
+    return transform(images, **draw(images.shape, kinds, generator))
+
+
 def test_every_image_gets_exactly_one_of_the_kinds():
     """A ramp tells what was done to it: each kind leaves a trace that the others cannot."""
     n = 3000
@@ -89,11 +93,9 @@ def test_noise_is_small_and_only_where_it_was_drawn(images):
     assert abs(float((result - images).mean())) < 1e-4
 
 
-def test_nothing_is_done_without_kinds_and_unknown_ones_are_refused(images):
-    generator = torch.Generator().manual_seed(0)
-    assert augment(images, [], generator) is images
+def test_unknown_kinds_are_refused(images):
     with pytest.raises(ValueError, match="'flip' is not one of crop, scale, rotate, noise"):
-        augment(images, ["flip"], generator)
+        draw(images.shape, ["flip"], torch.Generator().manual_seed(0))
 
 
 def test_the_same_stream_gives_the_same_images(images):

@@ -18,7 +18,10 @@ def test_a_whole_file_and_all_its_beginnings(tmp_path):
     assert integrity.damage(path) == f"it has {len(content) + 1} bytes instead of {len(content)}"
 
 
-@pytest.mark.parametrize("header", [b"[]", b"{}}", b'{"a": 1}', b'{"a": {}}', b"\xff\xff"])
+SHORT = b'{"a": {"data_offsets": [0]}}'
+
+
+@pytest.mark.parametrize("header", [b"[]", b"{}}", b'{"a": 1}', b'{"a": {}}', b"\xff\xff", SHORT])
 def test_a_wrong_header(tmp_path, header):
     path = tmp_path / "set.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from PIL import Image
-from test_pipeline import clone, folder
+from pipeline import clone, folder
 
 from dclib import limits, networks, readers, sources
 from dclib.errors import InputError
@@ -75,6 +75,10 @@ CONFIGS = [
     ("evaluation.epochs", None, "null", "integer, at least 1"),
     ("images_per_class", 10, "10", "array, at least 1 entries"),
     ("resources.condense.mem_mb", "8GB", '"8GB"', "integer"),
+    # more than a float or an integer holds
+    ("evaluation.lr", 1e300, "1e+300", "number, above 0, at most 1e+38"),
+    ("condensation.dc.lr_img", 1e300, "1e+300", "number, above 0, at most 1e+38"),
+    ("seeds", [10**30], "seeds[0]", "at most 9223372036854775807"),
     ("datasets", {"MNIST": None}, '{"MNIST": null}', "array"),
     ("ablations", [1], "[1]", "object or null"),
     ("condensation", None, "null", "object"),
@@ -268,7 +272,7 @@ def class_in_one_split(root):
 def one_class(root):
     for split in ("train", "test"):
         shutil.rmtree(root / split / "dog")
-    return "it has 1 class", "at least 2"
+    return "at least 2 classes are needed, it has 1"
 
 
 def no_split(root):
@@ -415,6 +419,7 @@ COMMAND_LINES = [
     # Targets.
     ([*SMALL, "-p", "tabel1"], "target 'tabel1'", "one of evaluations", "did you mean 'table1'?"),
     ([*SMALL, "-p", "prepare"], "target 'prepare'", "one of evaluations"),
+    ([*SMALL, "-p", "README.md"], "target 'README.md'", "one of evaluations"),
     ([*SMALL, "-p", "results/../x/data.safetensors"], "results/../x", "under results/"),
     ([*SMALL, "-p", "results/x/../../data.safetensors"], "results/x/../..", "under results/"),
     ([*SMALL, "-p", f"results/{folder('..', 'dc')}/set.png"], "results/../dc", "under results/"),

@@ -158,6 +158,26 @@ def test_a_job_ends_with_its_snakemake(project):
     assert f"stopped after iteration {iteration(project.path(CHECKPOINT))} of" in project.log()
 
 
+def test_kill_9_of_snakemake_while_its_job_starts(project, undisturbed):
+    """The job ends before it has begun, so that it is not at work beside the next one."""
+    project.unfinish()
+    process = project.start()
+    deadline = time.monotonic() + 300
+    while not jobs(project.root):
+        assert time.monotonic() < deadline
+    (job,) = jobs(project.root)
+    os.kill(job, signal.SIGSTOP)  # it imports PyTorch, and has not looked for Snakemake yet
+    process.kill()
+    process.wait()
+    os.kill(job, signal.SIGCONT)
+    while jobs(project.root):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not project.path(SET).exists()
+    assert "iteration 100/100" not in project.log()
+    project.finish_with_one_call(undisturbed)
+
+
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_sigint(project, undisturbed, times):
     """Ctrl-C reaches Snakemake and its jobs."""

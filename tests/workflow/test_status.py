@@ -15,11 +15,13 @@ pytestmark = pytest.mark.xdist_group("status")
 
 GRID = {
     "datasets": ["digits"],
-    "methods": ["random", "dc"],
+    "methods": ["random", "dc", "herding"],
     "seeds": [0, 1],
+    "reference_network": {"epochs": 1},
     "condensation": {"dc": {"iterations": 2, "real_batch": 8}},
 }
 DC, OTHER = (f"results/{folder('digits', 'dc', seed)}" for seed in (0, 1))
+REFERENCE = "results/digits/reference/ConvNet-width4"
 ROWS = f"{OTHER}/eval/ConvNet-width4.csv"
 
 
@@ -70,7 +72,8 @@ def test_done(finished):
     text = status(finished)
     assert "2 of 2" in text
     assert counts(text) == {}
-    assert "4 of 4" in text
+    assert row(text, "all")[1:7] == ["6", "of", "6", "5", "of", "5"]
+    assert row(text, "digits", "reference")[2:6] == ["all", "1", "of", "1"]
     assert "failed:" not in text
     assert "no run is at work" in text
 
@@ -98,7 +101,21 @@ def test_stale_code(project):
     project.edit("dclib/evaluation.py", "0.1 * settings.lr", "0.2 * settings.lr")
     text = status(project)
     assert counts(text) == {"stale": 2}
-    assert row(text, "all")[1:7] == ["4", "of", "4", "0", "of", "4"]
+    assert row(text, "all")[1:7] == ["6", "of", "6", "0", "of", "5"]
+
+
+def test_a_stale_reference_network(project):
+    """And with it what was chosen by it."""
+    project.configure(**{**GRID, "reference_network": {"epochs": 2}})
+    text = status(project)
+    assert counts(text) == {}  # nothing of dc
+    assert f"  {REFERENCE}/network.safetensors\n" in text
+    assert text.count("its reference network: stale") == 1
+    assert text.count("its set: stale") == 1
+    shutil.rmtree(project.root / REFERENCE)
+    text = status(project)
+    assert text.count("its reference network: missing") == 1
+    assert row(text, "digits", "reference")[-1] == "?"
 
 
 def test_stale_by_another_set(project):
@@ -168,12 +185,26 @@ def test_running_and_stopped(project):
     assert "no run is at work" in status(project)
 
 
-def test_a_wrong_config_is_said_in_one_line(project):
-    (project.root / "small.yaml").write_text("datasets: [MNITS]\n")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"datasets: [MNITS]\n", "did you mean 'MNIST'?"),
+        (b"", "small.yaml is not a config in YAML: it has no lines 'KEY: VALUE'"),
+        (b"- datasets\n", "small.yaml is not a config in YAML: it has no lines 'KEY: VALUE'"),
+        (b"a: [\n\tb", "small.yaml is not a config in YAML: while "),
+        (b"a: \xff\n", "small.yaml is not a config in YAML: 'utf-8' codec"),
+        (
+            b"datasets: [{name: own, source: folder, path: nowhere}]\n",
+            "nowhere: cannot be read (No such file or directory)",
+        ),
+    ],
+)
+def test_a_wrong_config_is_said_in_one_line(project, content, message):
+    (project.root / "small.yaml").write_bytes(content)
     done = subprocess.run(
         [sys.executable, "-m", "workflow_scripts.status", "small.yaml"],
         cwd=project.root, text=True, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "did you mean 'MNIST'?" in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
