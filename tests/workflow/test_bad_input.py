@@ -203,7 +203,7 @@ NPZ = [
     ({"train_labels": np.array([0, 1, 2, 0, 1, -1])}, "train labels from -1", "are 0 to 2"),
     ({"train_labels": np.array([0, 1, 2, 0, 1, 2**62])}, "train labels from 0 to 4611", "0 to 3"),
     ({"test_labels": np.array([0, 0, 1])}, "class '2' has no test image"),
-    ({"train_labels": np.zeros(6, int), "test_labels": np.zeros(3, int)}, "at least 2 classes", "it has 1"),
+    ({"train_labels": np.zeros(6, int), "test_labels": np.zeros(3, int)}, "2 classes", "it has 1"),
     ({"class_names": np.array(["a", "a", "b"])}, "class_names", "no name twice"),
     ({"class_names": np.arange(3)}, "class_names is int64", "allowed are texts"),
     ({"class_names": np.array(["a", "b"])}, "train labels from 0 to 2", "allowed are 0 to 1"),
