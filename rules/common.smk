@@ -10,17 +10,19 @@ from pathlib import Path
 import yaml
 from snakemake.cli import get_argument_parser
 
-# Scripts run in processes of their own, which find dclib through PYTHONPATH and end with the process
-# that DCLIB_SNAKEMAKE names.
 sys.path.insert(0, workflow.basedir)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
-)
 
 from dclib import grid, integrity, limits, locks, provenance, sources
 from dclib.errors import InputError, did_you_mean
 
-os.environ["DCLIB_SNAKEMAKE"] = locks.this_process()
+# Scripts run in processes of their own, which find dclib through the first of these variables and
+# end with the process that the second one names.
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(
+        [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
+    ),
+    DCLIB_SNAKEMAKE=locks.this_process(),
+)
 
 
 @contextlib.contextmanager
