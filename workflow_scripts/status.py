@@ -93,7 +93,8 @@ def main() -> None:
     except InputError as error:
         sys.exit(f"error: {error}")
     print(status.overview(reports))
-    print(status.details(reports))
+    if details := status.details(reports):
+        print(details)
     work = f"a run is at work, since {time.ctime(began)}" if began else "no run is at work"
     print(f"\n{work} (`left` is computing time, of one job after another)")
 
