@@ -15,7 +15,7 @@ from dclib.checks import Facts
 from dclib.errors import InputError, did_you_mean
 
 # Methods that choose real images; all but `random` look at a network that was trained on them all.
-BY_REFERENCE = ("herding", "kcenter", "forgetting")  # which look at a reference network
+BY_REFERENCE = ("herding", "kcenter", "forgetting")
 SELECTIONS = ("random", *BY_REFERENCE)
 # Methods that learn a set, and the modules of dclib.methods that do it.
 ITERATIVE = {"dc": "gradient_matching", "dd": "dataset_distillation"}

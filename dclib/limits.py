@@ -84,7 +84,10 @@ def results_folder(path: str, project: Path) -> str:
 
     if not path.strip() or not path.isprintable() or set(path) & set("{}*?"):
         raise refuse("is empty or has a character that is not allowed in it")
-    folder = os.path.normpath(os.path.expanduser(path))  # noqa: PTH111, which leaves `..` in
+    try:
+        folder = os.path.normpath(Path(path).expanduser())
+    except RuntimeError as error:
+        raise refuse("is in a home that is not known") from error
     place, project = Path(folder).resolve(), project.resolve()
     if place == Path(place.anchor):
         raise refuse("is the root of the file system")

@@ -73,7 +73,7 @@ def is_gone(process: str) -> bool:
 def _namespace() -> str:
     """The numbers of processes have a meaning within it; empty where there is only one."""
     with contextlib.suppress(OSError):
-        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115, which is not a path
+        return str(Path("/proc/self/ns/pid").readlink())
     return ""
 
 

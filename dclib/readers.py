@@ -76,8 +76,8 @@ def read(
     elif source == "npz":
         train, test, class_names = _read_npz(name, sources.own_path(name, str(path)))
     else:
-        root = Path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data").expanduser()
-        train, test, class_names = _read_torchvision(source, root)
+        root = data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data"
+        train, test, class_names = _read_torchvision(source, sources.own_path(name, root))
     if size is not None:
         train = (_resize(train[0], size), train[1])
         test = (_resize(test[0], size), test[1])

@@ -62,7 +62,7 @@ def look(
 
 
 def own_path(name: str, path: str | Path) -> Path:
-    """Return a path of a user's own data set, with `~` expanded.
+    """Return a path that the user has given for a data set, with `~` expanded.
 
     Raises:
         InputError: there is no such home.

@@ -160,6 +160,10 @@ def test_damaged_svhn_and_missing_files(tmp_path, monkeypatch, no_network):
         )
 
 
+def test_a_data_dir_in_a_home_that_is_not_known():
+    one_line(lambda: read("MNIST", data_dir="~nobody9/x"), "MNIST", "~nobody9/x", "home")
+
+
 def test_data_dir_comes_from_the_environment(tmp_path, monkeypatch, no_network):
     monkeypatch.setenv(readers.DATA_DIR_VARIABLE, str(tmp_path / "elsewhere"))
     one_line(lambda: read("MNIST"), tmp_path / "elsewhere")

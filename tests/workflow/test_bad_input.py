@@ -358,6 +358,7 @@ def test_contradictions_in_names_are_those_that_networks_refuse():
         (str(ROOT / "rules/x"), "belongs to the pipeline"),
         ("README.md", "is a file"),
         ("README.md/x", "is below the file"),
+        ("~nobody-of-this-name/x", "is in a home that is not known"),
     ],
 )
 def test_folders_that_results_do_not_belong_in(path, why, monkeypatch):
