@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from dclib import devices, evaluation, readers
-from dclib.methods.gradient_matching import GradientMatching, Settings
+from dclib import devices
+from dclib.applications import evaluation
+from dclib.data import readers
+from dclib.methods.dc.method import GradientMatching, Settings
 from dclib.seeding import Streams
 
 OUT = Path(__file__).resolve().parent / "results/accuracy.csv"

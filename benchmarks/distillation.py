@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from dclib import devices, evaluation, readers
-from dclib.methods.dataset_distillation import DatasetDistillation, Settings
+from dclib import devices
+from dclib.applications import evaluation
+from dclib.data import readers
+from dclib.methods.dd.method import DatasetDistillation, Settings
 from dclib.seeding import Streams
 
 ROOT = Path(__file__).resolve().parent.parent

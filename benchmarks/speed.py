@@ -24,10 +24,13 @@ from reference import evaluation as plain_evaluation
 from reference import gradient_matching as plain
 from torch.utils.flop_counter import FlopCounterMode
 
-from dclib import devices, evaluation, networks, readers
-from dclib.datasets import ImageDataset
+from dclib import devices
+from dclib.applications import evaluation
+from dclib.data import readers
+from dclib.data.datasets import ImageDataset
 from dclib.methods import coresets
-from dclib.methods.gradient_matching import GradientMatching, Settings, _Steps, loops
+from dclib.methods.dc.method import GradientMatching, Settings, _Steps, loops
+from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams, global_seed
 
 ROOT = Path(__file__).resolve().parent.parent

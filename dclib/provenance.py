@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import dclib
+from dclib.data.folders import files_in
 from dclib.errors import InputError
-from dclib.folders import files_in
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -22,11 +22,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dclib import devices, files, provenance
-from dclib.datasets import ImageDataset
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError, one_line
 from dclib.methods import Method, Metrics, Resumable
 from dclib.seeding import Streams
-from dclib.synthetic import SyntheticSet
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,12 @@ from snakemake.cli import get_argument_parser
 
 sys.path.insert(0, workflow.basedir)
 
-from dclib import grid, integrity, limits, locks, provenance, sources
+from dclib import provenance
+from dclib.pipeline import grid
+from dclib.pipeline import integrity
+from dclib.pipeline import paths as limits
+from dclib.pipeline import locks
+from dclib.data import sources
 from dclib.errors import InputError, did_you_mean
 
 # Scripts run in processes of their own, which find dclib through the first of these variables and
@@ -116,7 +121,7 @@ def mend_damaged():
         if workflow.dryrun or elsewhere:
             continue
         if path.name == "data.safetensors":
-            from dclib import readers  # needs PyTorch
+            from dclib.data import readers  # needs PyTorch
 
             with in_one_line():
                 readers.prepare(
@@ -234,7 +239,8 @@ def predicted_mib(data, kind, network, ipc, settings):
     """What a job is predicted to take, in MiB, once its data set is there."""
     data_bytes = os.stat(data).st_size  # Snakemake asks again when it is there
     # It takes a second to import PyTorch; without a prepared data set nothing needs it here.
-    from dclib import datasets, footprint
+    from dclib.data import datasets
+    from dclib.pipeline import resources as footprint
 
     with in_one_line():
         images = datasets.ImageDataset.load(data)
@@ -257,7 +263,7 @@ def memory_of(rule, network, settings, kind):
 
     Args:
         rule: the section of the config's `resources`.
-        network, settings, kind: functions of the wildcards, for dclib.footprint.job_mib.
+        network, settings, kind: functions of the wildcards, for dclib.pipeline.resources.job_mib.
     """
 
     def value(wildcards, input, attempt):

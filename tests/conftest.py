@@ -11,31 +11,31 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
 
 with install_import_hook("dclib", "typecheck.checked"):
-    import dclib.datasets
-    import dclib.evaluation
-    import dclib.figures
-    import dclib.grid
+    import dclib.applications.evaluation
+    import dclib.data.datasets
+    import dclib.data.readers
     import dclib.methods.coresets
-    import dclib.methods.dataset_distillation
-    import dclib.methods.gradient_matching
-    import dclib.readers
+    import dclib.methods.dc.method
+    import dclib.methods.dd.method
+    import dclib.pipeline.figures
+    import dclib.pipeline.grid
+    import dclib.pipeline.tables
     import dclib.runner
-    import dclib.tables
 
 
 @pytest.fixture(scope="session")
-def digits() -> dclib.datasets.ImageDataset:
+def digits() -> dclib.data.datasets.ImageDataset:
     """The embedded 8x8 digits."""
-    return dclib.readers.read("digits")
+    return dclib.data.readers.read("digits")
 
 
 @pytest.fixture(scope="session")
-def small() -> dclib.datasets.ImageDataset:
+def small() -> dclib.data.datasets.ImageDataset:
     """Random images of three classes, 3x32x32, a few dozen."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
     images = torch.randint(256, (60, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    return dclib.datasets.ImageDataset(
+    return dclib.data.datasets.ImageDataset(
         "small", images, labels, images[:30].clone(), labels[:30].clone(),
         (0.5, 0.4, 0.3), (0.3, 0.2, 0.25), ("a", "b", "c"),
     )  # fmt: skip

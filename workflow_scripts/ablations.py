@@ -1,7 +1,7 @@
 """Rule ablations: what a change of the network or of the distance does to the accuracy."""
 
-from dclib import tables
-from job import job
+from dclib.pipeline import tables
+from dclib.pipeline.job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

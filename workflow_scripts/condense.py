@@ -4,9 +4,9 @@ import importlib
 from pathlib import Path
 
 from dclib import devices, provenance, runner
-from dclib.datasets import ImageDataset
+from dclib.data.datasets import ImageDataset
+from dclib.pipeline.job import job
 from dclib.seeding import Streams
-from job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

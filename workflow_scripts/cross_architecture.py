@@ -1,7 +1,7 @@
 """Rule cross_architecture: sets condensed with one network, tested on others."""
 
-from dclib import figures, tables
-from job import job
+from dclib.pipeline import figures, tables
+from dclib.pipeline.job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

@@ -1,8 +1,9 @@
 """Rule evaluate: train networks from scratch on a set, and test them."""
 
-from dclib import devices, evaluation, provenance
+from dclib import devices, provenance
+from dclib.applications import evaluation
+from dclib.pipeline.job import job
 from dclib.seeding import Streams
-from job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

@@ -1,7 +1,8 @@
 """Rule evaluations: every evaluation row of the grid in one table."""
 
-from dclib import files, tables
-from job import job
+from dclib import files
+from dclib.pipeline import tables
+from dclib.pipeline.job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

@@ -1,8 +1,8 @@
 """Rule figure1_condensed_sets: the condensed images of every data set."""
 
-from dclib import figures
-from dclib.synthetic import SyntheticSet
-from job import job
+from dclib.data.synthetic import SyntheticSet
+from dclib.pipeline import figures
+from dclib.pipeline.job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

@@ -1,7 +1,7 @@
 """Rule figure2_accuracy: test accuracy against training epoch."""
 
-from dclib import figures, tables
-from job import job
+from dclib.pipeline import figures, tables
+from dclib.pipeline.job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

@@ -1,7 +1,7 @@
 """Rule prepare: read a data set from its original files and write it as one file."""
 
-from dclib import readers
-from job import job
+from dclib.data import readers
+from dclib.pipeline.job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

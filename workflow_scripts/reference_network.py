@@ -1,10 +1,10 @@
 """Rule reference_network: train the network that selections of real images look at."""
 
 from dclib import devices
-from dclib.datasets import ImageDataset
-from dclib.methods import reference_network
+from dclib.data.datasets import ImageDataset
+from dclib.pipeline.job import job
 from dclib.seeding import Streams
-from job import job
+from dclib.teachers import reference as reference_network
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

@@ -4,10 +4,11 @@ import time
 from pathlib import Path
 
 from dclib import devices, runner
-from dclib.datasets import ImageDataset
-from dclib.methods import coresets, reference_network
+from dclib.data.datasets import ImageDataset
+from dclib.methods import coresets
+from dclib.pipeline.job import job
 from dclib.seeding import Streams
-from job import job
+from dclib.teachers import reference as reference_network
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

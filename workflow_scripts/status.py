@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 from snakemake.utils import update_config
 
-from dclib import grid, limits, locks, provenance, status
+from dclib import provenance
 from dclib.errors import InputError, one_line
-from dclib.grid import Cell, Grid
+from dclib.pipeline import grid, locks, status
+from dclib.pipeline import paths as limits
+from dclib.pipeline.grid import Cell, Grid
 
 SCRIPTS = Path(__file__).resolve().parent
 ROOT = SCRIPTS.parent

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dclib import tables
-from job import job
+from dclib.pipeline import tables
+from dclib.pipeline.job import job
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-from dclib.datasets import ImageDataset
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet
 from dclib.seeding import Streams
-from dclib.synthetic import SyntheticSet
 
 Metrics = Mapping[str, Tensor]  # scalars; `loss` goes into the trace
 

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dclib.datasets import ImageDataset
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError, did_you_mean
-from dclib.methods import reference_network
-from dclib.methods.reference_network import Reference
 from dclib.seeding import Streams
-from dclib.synthetic import SyntheticSet, class_labels
+from dclib.teachers import reference as reference_network
+from dclib.teachers.reference import Reference
 
 CPU = torch.device("cpu")
 

@@ -20,13 +20,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dclib import configuration, files, readers, runner, sources, tables
-from dclib.datasets import ImageDataset
+from dclib import files, runner
+from dclib.data import readers, sources
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
-from dclib.grid import Grid
-from dclib.methods import coresets, reference_network
+from dclib.methods import coresets
+from dclib.pipeline import settings as configuration
+from dclib.pipeline import tables
+from dclib.pipeline.grid import Grid
 from dclib.seeding import Streams
-from dclib.synthetic import SyntheticSet
+from dclib.teachers import reference as reference_network
 
 CPU = torch.device("cpu")
 SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())

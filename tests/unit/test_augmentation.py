@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from dclib.augmentation import KINDS, draw, transform
+from dclib.training.augmentation import KINDS, draw, transform
 
 N, HEIGHT, WIDTH = 5, 28, 28
 

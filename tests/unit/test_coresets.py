@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dclib import files, networks
+from dclib import files
+from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
-from dclib.methods import coresets, reference_network
-from dclib.methods.reference_network import NEVER_LEARNT, Settings, Training
+from dclib.methods import coresets
+from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams, global_seed
-from dclib.synthetic import SyntheticSet
+from dclib.teachers import reference as reference_network
+from dclib.teachers.reference import NEVER_LEARNT, Settings, Training
 
 DOUBLE = torch.float64
 CPU = torch.device("cpu")

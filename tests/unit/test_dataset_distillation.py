@@ -7,11 +7,13 @@ import pytest
 import torch
 from reference import dataset_distillation as reference
 
-from dclib import devices, networks, protocol, runner
-from dclib.methods import dataset_distillation as dd
-from dclib.methods.dataset_distillation import DatasetDistillation, Settings
+from dclib import devices, runner
+from dclib.data.synthetic import SyntheticSet
+from dclib.methods.dd import method as dd
+from dclib.methods.dd.method import DatasetDistillation, Settings
+from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams, global_seed
-from dclib.synthetic import SyntheticSet
+from dclib.training.recipes import unrolled as protocol
 
 DOUBLE = torch.float64
 CPU = torch.device("cpu")

@@ -12,10 +12,10 @@ import torch
 import torchvision
 from PIL import Image
 
-from dclib import datasets, readers
-from dclib.datasets import ImageDataset
+from dclib.data import datasets, readers
+from dclib.data.datasets import ImageDataset
+from dclib.data.readers import read
 from dclib.errors import InputError
-from dclib.readers import read
 
 REAL = Path(os.environ.get(readers.DATA_DIR_VARIABLE, "data"))
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dclib import networks
-from dclib.ensembles import Ensemble, descend
-from dclib.evaluation import Evaluation, Settings
+from dclib.applications.evaluation import Evaluation, Settings
 from dclib.methods import coresets
+from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams
+from dclib.training.ensembles import Ensemble, descend
 
 CPU = torch.device("cpu")
 NAMES = ["ConvNet-width8", "ConvNet-width8-batchnorm", "LeNet", "MLP", "ConvNet-width8-maxpool"]

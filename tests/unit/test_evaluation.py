@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dclib import evaluation, networks, protocol
+from dclib.applications import evaluation
+from dclib.applications.evaluation import Evaluation, Settings
+from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
-from dclib.evaluation import Evaluation, Settings
 from dclib.methods import coresets
+from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams, global_seed
-from dclib.synthetic import SyntheticSet
+from dclib.training.recipes import unrolled as protocol
 
 CPU = torch.device("cpu")
 

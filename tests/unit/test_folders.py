@@ -2,9 +2,10 @@
 
 import pytest
 
-from dclib import provenance, sources
+from dclib import provenance
+from dclib.data import sources
+from dclib.data.folders import files_in
 from dclib.errors import InputError
-from dclib.folders import files_in
 
 
 def test_files_are_found_in_order_and_through_links(tmp_path):

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from dclib import networks
 from dclib.errors import InputError
-from dclib.grid import Cell, Grid
+from dclib.networks.plans import plans as networks
+from dclib.pipeline.grid import Cell, Grid
 
 SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())

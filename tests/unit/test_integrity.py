@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dclib import files, integrity
+from dclib import files
+from dclib.pipeline import integrity
 
 
 def test_a_whole_file_and_all_its_beginnings(tmp_path):

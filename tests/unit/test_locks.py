@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from dclib import locks
+from dclib.pipeline import locks
 
 
 def test_a_process_that_ended_is_gone():

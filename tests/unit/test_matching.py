@@ -7,8 +7,10 @@ import pytest
 import torch
 from reference import gradient_matching as reference
 
-from dclib import devices, matching, networks
-from dclib.methods.gradient_matching import GradientMatching, Settings, loops
+from dclib import devices
+from dclib.methods import matching
+from dclib.methods.dc.method import GradientMatching, Settings, loops
+from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams
 
 DOUBLE = torch.float64

@@ -7,16 +7,21 @@ import pytest
 import torch
 from conftest import ROOT
 
-from dclib import devices, matching, memory, networks
+from dclib import devices, memory
+from dclib.methods import matching
+from dclib.networks.plans import plans as networks
 
 CPU = torch.device("cpu")
 MEASURE = """
 import dataclasses, sys, torch
-from dclib import devices, evaluation, footprint
-from dclib.datasets import ImageDataset
-from dclib.methods import dataset_distillation, gradient_matching
+from dclib import devices
+from dclib.applications import evaluation
+from dclib.pipeline import resources as footprint
+from dclib.data.datasets import ImageDataset
+from dclib.methods.dd import method as dataset_distillation
+from dclib.methods.dc import method as gradient_matching
 from dclib.seeding import Streams
-from dclib.synthetic import SyntheticSet, class_labels
+from dclib.data.synthetic import SyntheticSet, class_labels
 
 kind, network, channels, size, ipc = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 device = devices.choose("cpu", 1)
@@ -26,11 +31,11 @@ data = ImageDataset(
     "x", pixels, labels, pixels[:400], labels[:400],
     (0.5,) * channels, (0.25,) * channels, tuple("abcdefghij"),
 )
-if kind == "gradient_matching":
+if kind == "dc.method":
     settings = gradient_matching.Settings(iterations=1, outer_steps=2, inner_epochs=2)
     work = gradient_matching.create(network, settings, device)
     work.step(work.start(data, ipc, Streams(0)))
-elif kind == "dataset_distillation":
+elif kind == "dd.method":
     settings = dataset_distillation.Settings(iterations=1)
     work = dataset_distillation.create(network, settings, device)
     work.step(work.start(data, ipc, Streams(0)))
@@ -52,12 +57,12 @@ print(predicted, devices.peak_memory_mib(device))
 @pytest.mark.parametrize(
     "arguments",
     [
-        "gradient_matching ConvNet 1 28 1",
-        "gradient_matching ConvNet 3 32 50",
-        "gradient_matching LeNet 1 28 10",
+        "dc.method ConvNet 1 28 1",
+        "dc.method ConvNet 3 32 50",
+        "dc.method LeNet 1 28 10",
         "evaluation ConvNet 1 28 50",
         "evaluation AlexNet 3 32 1",
-        "dataset_distillation LeNet 1 28 10",
+        "dd.method LeNet 1 28 10",
     ],
 )
 def test_a_job_takes_no_more_than_predicted_and_not_much_less(arguments):

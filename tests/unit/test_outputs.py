@@ -8,11 +8,12 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-from dclib import figures, files, provenance, tables
+from dclib import files, provenance
+from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
 from dclib.methods import coresets
+from dclib.pipeline import figures, tables
 from dclib.seeding import Streams
-from dclib.synthetic import SyntheticSet, class_labels
 
 
 def test_sets_survive_the_round_trip(digits, tmp_path):
@@ -61,7 +62,7 @@ def grid(tmp_path):
     """Two seeds at ipc 1, one at ipc 10, and the whole set, of a data set that is called MNIST."""
     labels = torch.arange(400) % 10
     images = torch.zeros(400, 1, 4, 4, dtype=torch.uint8)
-    from dclib.datasets import ImageDataset
+    from dclib.data.datasets import ImageDataset
 
     data = ImageDataset(
         "MNIST",
@@ -260,7 +261,7 @@ def test_code_digests_are_the_same_under_every_python(package):
 
 def test_condensing_does_not_depend_on_evaluation_or_coresets():
     script = ROOT / "workflow_scripts/condense.py"
-    module = ROOT / "dclib/methods/gradient_matching.py"
+    module = ROOT / "dclib/methods/dc/method.py"
     imported = set()
     waiting = [script, module]
     while waiting:

@@ -14,18 +14,20 @@ import torch
 from conftest import ROOT
 
 from dclib import files, runner
+from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
-from dclib.methods import Method, Resumable, gradient_matching
-from dclib.methods.gradient_matching import GradientMatching, Settings
+from dclib.methods import Method, Resumable
+from dclib.methods.dc import method as gradient_matching
+from dclib.methods.dc.method import GradientMatching, Settings
 from dclib.seeding import Streams
-from dclib.synthetic import SyntheticSet
 
 ITERATIONS = 60
 CONDENSE = """
 import logging, sys, torch
 logging.basicConfig(level=logging.INFO)
-from dclib import readers, runner
-from dclib.methods.gradient_matching import GradientMatching, Settings
+from dclib import runner
+from dclib.data import readers
+from dclib.methods.dc.method import GradientMatching, Settings
 from dclib.seeding import Streams
 torch.set_num_threads(1)
 settings = Settings(iterations=int(sys.argv[2]), outer_steps=2, inner_epochs=3, real_batch=16)

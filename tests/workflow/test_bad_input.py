@@ -17,9 +17,11 @@ from conftest import ROOT
 from PIL import Image
 from pipeline import clone, folder
 
-from dclib import limits, networks, readers, sources
+from dclib.data import readers, sources
 from dclib.errors import InputError
-from dclib.grid import Grid
+from dclib.networks.plans import plans as networks
+from dclib.pipeline import paths as limits
+from dclib.pipeline.grid import Grid
 
 SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())

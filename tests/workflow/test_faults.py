@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from pipeline import Project, clone, folder, iteration, jobs
 
-from dclib import locks
+from dclib.pipeline import locks
 
 pytestmark = pytest.mark.xdist_group("faults")  # one process makes the undisturbed grid, once
 
@@ -276,7 +276,7 @@ FAILING_GPU = """
 import sys
 if "condense.py" in sys.orig_argv[-1]:
     import pathlib, torch
-    from dclib import matching
+    from dclib.methods import matching
     real, calls = matching.match, []
     def match(*arguments, **options):
         calls.append(0)

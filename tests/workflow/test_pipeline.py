@@ -15,7 +15,7 @@ from conftest import ROOT
 from PIL import Image
 from pipeline import CONFIG, clone, folder
 
-from dclib.synthetic import SyntheticSet
+from dclib.data.synthetic import SyntheticSet
 
 # Tests of the finished grid run in one process, which makes it once; the others run anywhere.
 on_finished_grid = pytest.mark.xdist_group("finished grid")
@@ -120,14 +120,16 @@ def test_a_new_seed(project):
 
 @on_finished_grid
 def test_a_comment_in_the_code(project):
-    project.edit("dclib/matching.py", "def match(", "# A comment.\n\n\ndef match(")
-    project.edit("dclib/matching.py", '"""Return the matching loss', '"""Give the matching loss')
+    project.edit("dclib/methods/matching.py", "def match(", "# A comment.\n\n\ndef match(")
+    project.edit(
+        "dclib/methods/matching.py", '"""Return the matching loss', '"""Give the matching loss'
+    )
     assert project.planned() == set()
 
 
 @on_finished_grid
 def test_the_matching_itself(project):
-    project.edit("dclib/matching.py", "+ 1e-6)", "+ 1e-5)")
+    project.edit("dclib/methods/matching.py", "+ 1e-6)", "+ 1e-5)")
     cells = {(rule, output) for rule, output in project.planned() if rule not in AGGREGATES}
     assert cells == {
         pair

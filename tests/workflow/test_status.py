@@ -9,7 +9,7 @@ import time
 import pytest
 from pipeline import clone, folder
 
-from dclib import locks
+from dclib.pipeline import locks
 
 pytestmark = pytest.mark.xdist_group("status")
 
@@ -98,7 +98,7 @@ def test_stale_settings(project):
 
 
 def test_stale_code(project):
-    project.edit("dclib/evaluation.py", "0.1 * settings.lr", "0.2 * settings.lr")
+    project.edit("dclib/applications/evaluation.py", "0.1 * settings.lr", "0.2 * settings.lr")
     text = status(project)
     assert counts(text) == {"stale": 2}
     assert row(text, "all")[1:7] == ["6", "of", "6", "0", "of", "5"]

@@ -13,12 +13,15 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import augmentation, devices, files, memory, networks, protocol, provenance, runner
-from dclib.datasets import ImageDataset
-from dclib.ensembles import Ensemble, descend
+from dclib import devices, files, memory, provenance, runner
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
+from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams, global_seed
-from dclib.synthetic import SyntheticSet
+from dclib.training import augmentation
+from dclib.training.ensembles import Ensemble, descend
+from dclib.training.recipes import unrolled as protocol
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ class Settings:
         lr, momentum, weight_decay, batch: SGD; from half-way on the learning rate is a tenth, and
             the momentum starts anew.
         precision: `fp32`, `tf32` or `bf16`, see `dclib.devices.precision`.
-        augmentation: kinds of `dclib.augmentation`, one of which is drawn for every image.
+        augmentation: kinds of `dclib.training.augmentation`, one of which is drawn for every image.
         curve_points: at how many epochs, evenly spaced up to the last, a network is tested.
         protocol: `own`: a set that was learnt for steps and learning rates of its own (dd) is
             trained on with these and no other setting; `ordinary`: every set is trained on alike.

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from dclib import locks
 from dclib.errors import InputError
+from dclib.pipeline import locks
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dclib import files
-from dclib.datasets import channel_statistics, read_described
+from dclib.data.datasets import channel_statistics, read_described
 from dclib.errors import InputError
 
 
@@ -26,7 +26,7 @@ class SyntheticSet:
         metadata: at least `mean`, `std` and `class_names`; files that the pipeline writes also name
             dataset, method, network, ipc, seed, settings and versions.
         learning_rates: of the steps in which a network shall learn the images, if they are part of
-            the set (`dclib.methods.dataset_distillation`).
+            the set (`dclib.methods.dd.method`).
     """
 
     images: Float[Tensor, "n channels height width"]

@@ -17,9 +17,9 @@ from typing import Any
 import safetensors
 from tabulate import tabulate
 
-from dclib import integrity
 from dclib.errors import InputError
-from dclib.grid import Cell
+from dclib.pipeline import integrity
+from dclib.pipeline.grid import Cell
 
 STATES = ("done", "running", "stale", "missing", "failed")
 SHOWN = 20  # of a list; the rest is counted
@@ -81,7 +81,7 @@ def survey(parts: Iterable[Part], metadata: Path, run_started: float | None) -> 
 
     Args:
         metadata: the folder in which Snakemake notes what every file was made with.
-        run_started: since when a run is at work, or None (see `dclib.locks.started`).
+        run_started: since when a run is at work, or None (see `dclib.pipeline.locks.started`).
     """
     reports: list[Report] = []
     states: dict[Path | None, str] = {}

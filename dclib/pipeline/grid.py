@@ -10,15 +10,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dclib import configuration, limits, sources
-from dclib.checks import Facts
+from dclib.data import sources
+from dclib.data.checks import Facts
 from dclib.errors import InputError, did_you_mean
+from dclib.pipeline import paths as limits
+from dclib.pipeline import settings as configuration
 
 # Methods that choose real images; all but `random` look at a network that was trained on them all.
 BY_REFERENCE = ("herding", "kcenter", "forgetting")
 SELECTIONS = ("random", *BY_REFERENCE)
 # Methods that learn a set, and the modules of dclib.methods that do it.
-ITERATIVE = {"dc": "gradient_matching", "dd": "dataset_distillation"}
+ITERATIVE = {"dc": "dc.method", "dd": "dd.method"}
 WHOLE = "whole"
 # Methods whose set does not depend on the seed: only the first seed has a cell.
 SEEDLESS = (*BY_REFERENCE, WHOLE)
@@ -64,7 +66,7 @@ class Grid:
     Args:
         config: see schemas/config.schema.yaml.
         schema: that schema.
-        look: what tells the facts of a data set, `dclib.sources.look` or a stand-in; None to take a
+        look: what tells the facts of a data set, as `dclib.data.sources.look`; None to take a
             user's own data sets on trust, without a look at their files.
 
     Raises:
@@ -123,7 +125,7 @@ class Grid:
         return [_options(entry)["name"] for entry in self.config["datasets"]]
 
     def dataset(self, name: str) -> dict[str, Any]:
-        """Return the arguments of `dclib.readers.read` for the data set `name`.
+        """Return the arguments of `dclib.data.readers.read` for the data set `name`.
 
         Raises:
             InputError: the configuration does not know it.

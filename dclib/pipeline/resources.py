@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from dclib import devices, memory, networks
+from dclib import devices, memory
+from dclib.networks.plans import plans as networks
 
 # What a process of PyTorch holds before it computes anything, on the CPU and with a GPU in use.
 _IMPORTED, _WITH_GPU = 780 * 2**20, 4000 * 2**20
@@ -44,12 +45,12 @@ def job_mib(
     parameters = sum(parameter.numel() * 4 for parameter in model.parameters())
     passing = memory.passing(each, torch.device("cpu"))
     images = math.inf if ipc is None else num_classes * ipc
-    if kind == "gradient_matching":
+    if kind == "dc.method":
         batched = settings["engine"] == "batched"  # all of a class at once
         real = settings["real_batch"] if batched else min(passing, settings["real_batch"])
         matching = each * (memory.FIRST_ORDER * real + memory.SECOND_ORDER * (ipc or 0))
         peak = max(matching, memory.FIRST_ORDER * each * min(settings["batch_net"], images))
-    elif kind == "dataset_distillation":
+    elif kind == "dd.method":
         real = min(devices.MICRO_BATCH["cpu"], settings["real_batch"])
         unrolled = parameters * settings["epochs"] * (ipc or 0)
         peak = each * (memory.FIRST_ORDER * real + memory.SECOND_ORDER * num_classes) + unrolled

@@ -8,10 +8,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import devices, matching, networks
-from dclib.datasets import ImageDataset
+from dclib import devices
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet, class_labels
+from dclib.methods import matching
+from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams, global_seed
-from dclib.synthetic import SyntheticSet, class_labels
 
 # Outer steps and inner epochs by images per class, as the authors chose them.
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -39,9 +41,9 @@ class Settings:
         initialisation: `noise` (standard normal) or `real` (random training images).
         lr_img, momentum_img: SGD on the images.
         lr_net, batch_net: SGD on the network.
-        distance: `ours`, `mse` or `cos`, see `dclib.matching.distance`.
+        distance: `ours`, `mse` or `cos`, see `dclib.methods.matching.distance`.
         precision: `fp32`, `tf32` or `bf16`, see `dclib.devices.precision`.
-        engine: what computes the matching, see `dclib.matching.match`.
+        engine: what computes the matching, see `dclib.methods.matching.match`.
     """
 
     iterations: int = 1000

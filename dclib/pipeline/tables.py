@@ -8,7 +8,7 @@ import pandas as pd
 
 from dclib import files
 from dclib.errors import InputError, one_line
-from dclib.grid import twin
+from dclib.pipeline.grid import twin
 
 KEY = ["dataset", "method", "network", "ipc", "eval_network"]
 SOURCES = ("paper", "report", "dc-authors", "ncfm")

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from dclib.checks import SPLITS, TENSOR_NAMES, Facts, check, check_statistics
+from dclib.data.checks import SPLITS, TENSOR_NAMES, Facts, check, check_statistics
+from dclib.data.folders import files_in
 from dclib.errors import InputError, one_line
-from dclib.folders import files_in
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -40,7 +40,7 @@ def look(
 ) -> Facts:
     """Return the facts of a data set, of a user's own from its file names, headers and labels.
 
-    The arguments are those of `dclib.readers.read`.
+    The arguments are those of `dclib.data.readers.read`.
 
     Raises:
         InputError: as far as that can be seen, the data set cannot be read or trained on.

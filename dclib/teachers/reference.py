@@ -15,12 +15,13 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import devices, files, networks, provenance, runner
-from dclib.datasets import ImageDataset
-from dclib.ensembles import descend
+from dclib import devices, files, provenance, runner
+from dclib.data.datasets import ImageDataset
 from dclib.errors import InputError
-from dclib.networks import Network
+from dclib.networks.plans import Network
+from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams, global_seed
+from dclib.training.ensembles import descend
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dclib import checks, sources
-from dclib.datasets import ImageDataset
+from dclib.data import checks, sources
+from dclib.data.datasets import ImageDataset
 from dclib.errors import InputError, did_you_mean, one_line
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from dclib import checks, files, provenance
-from dclib.checks import SPLITS, TENSOR_NAMES
+from dclib import files, provenance
+from dclib.data import checks
+from dclib.data.checks import SPLITS, TENSOR_NAMES
 from dclib.errors import InputError
 
 

@@ -16,12 +16,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import devices, networks
-from dclib.datasets import ImageDataset
+from dclib import devices
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
-from dclib.protocol import Images, by_step, descend, initialise
+from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams, global_seed
-from dclib.synthetic import SyntheticSet, class_labels
+from dclib.training.recipes.unrolled import Images, by_step, descend, initialise
 
 PAD = 4  # pixels by which `augment_real` moves an image at most
 ADAM_EPSILON = 1e-8

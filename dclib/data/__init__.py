@@ -1,0 +1,1 @@
+"""Real data sets, and the synthetic sets that stand for them."""

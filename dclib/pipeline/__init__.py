@@ -1,0 +1,1 @@
+"""Planning, watching and reporting grids: what stands between Snakemake and the science."""

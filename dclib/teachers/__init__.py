@@ -1,0 +1,1 @@
+"""Networks trained on real images, which methods look at."""
