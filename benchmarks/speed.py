@@ -30,7 +30,7 @@ from dclib.data import readers
 from dclib.data.datasets import ImageDataset
 from dclib.methods import coresets
 from dclib.methods.dc.method import GradientMatching, Settings, _Steps, loops
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
 
 ROOT = Path(__file__).resolve().parent.parent

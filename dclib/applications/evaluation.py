@@ -17,7 +17,7 @@ from dclib import devices, files, memory, provenance, runner
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
 from dclib.training import augmentation
 from dclib.training.ensembles import Ensemble, descend

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dclib import devices, memory
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 
 # What a process of PyTorch holds before it computes anything, on the CPU and with a GPU in use.
 _IMPORTED, _WITH_GPU = 780 * 2**20, 4000 * 2**20

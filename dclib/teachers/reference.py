@@ -18,8 +18,8 @@ from torch.nn import functional
 from dclib import devices, files, provenance, runner
 from dclib.data.datasets import ImageDataset
 from dclib.errors import InputError
+from dclib.networks import plans as networks
 from dclib.networks.plans import Network
-from dclib.networks.plans import plans as networks
 from dclib.seeding import Streams, global_seed
 from dclib.training.ensembles import descend
 

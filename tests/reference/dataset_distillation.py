@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.seeding import global_seed
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.seeding import global_seed
 
 

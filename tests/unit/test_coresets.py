@@ -12,7 +12,7 @@ from dclib import files
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
 from dclib.methods import coresets
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
 from dclib.teachers import reference as reference_network
 from dclib.teachers.reference import NEVER_LEARNT, Settings, Training

@@ -11,7 +11,7 @@ from dclib import devices, runner
 from dclib.data.synthetic import SyntheticSet
 from dclib.methods.dd import method as dd
 from dclib.methods.dd.method import DatasetDistillation, Settings
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
 from dclib.training.recipes import unrolled as protocol
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from dclib.applications.evaluation import Evaluation, Settings
 from dclib.methods import coresets
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.seeding import Streams
 from dclib.training.ensembles import Ensemble, descend
 

@@ -7,7 +7,7 @@ import yaml
 from conftest import ROOT
 
 from dclib.errors import InputError
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.pipeline.grid import Cell, Grid
 
 SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())

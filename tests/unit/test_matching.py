@@ -10,7 +10,7 @@ from reference import gradient_matching as reference
 from dclib import devices
 from dclib.methods import matching
 from dclib.methods.dc.method import GradientMatching, Settings, loops
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.seeding import Streams
 
 DOUBLE = torch.float64

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from dclib import devices, memory
 from dclib.methods import matching
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 
 CPU = torch.device("cpu")
 MEASURE = """

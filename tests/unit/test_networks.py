@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from dclib.errors import InputError
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 
 # Counted by hand from the layers in the papers: 1x28x28, then 3x32x32.
 PARAMETERS = {

@@ -19,7 +19,7 @@ from pipeline import clone, folder
 
 from dclib.data import readers, sources
 from dclib.errors import InputError
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.pipeline import paths as limits
 from dclib.pipeline.grid import Grid
 

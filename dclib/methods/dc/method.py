@@ -12,7 +12,7 @@ from dclib import devices
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.methods import matching
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
 
 # Outer steps and inner epochs by images per class, as the authors chose them.

@@ -20,7 +20,7 @@ from dclib import devices
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
-from dclib.networks.plans import plans as networks
+from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
 from dclib.training.recipes.unrolled import Images, by_step, descend, initialise
 
