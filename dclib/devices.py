@@ -2,14 +2,12 @@
 
 import contextlib
 import ctypes
-import gc
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import filelock
 import torch
@@ -18,14 +16,11 @@ from dclib.errors import InputError
 
 log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-
 # Images that go through a network at once where it is not told from their size.
 MICRO_BATCH = {"cpu": 128, "cuda": 1024}
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 _claimed: dict[int, filelock.FileLock] = {}  # the GPUs that this process holds until it ends
-_fitting: dict[tuple[torch.device, int], int] = {}  # pieces for which the memory sufficed at last
 
 
 def choose(
@@ -134,75 +129,6 @@ def precision(device: torch.device, name: str) -> Iterator[None]:
             yield
     finally:
         convolutions.fp32_precision = before
-
-
-class Repeated:
-    """A function that is called often, always on the same tensors, in place.
-
-    On a GPU its kernels are recorded as a CUDA graph after two calls and replayed from then on,
-    which spares the launches. The function takes nothing and returns nothing; it may not wait for
-    the GPU, and the shapes in it may not change.
-    """
-
-    def __init__(self, function: Callable[[], None], device: torch.device) -> None:
-        self._function, self._device = function, device
-        self._calls_before_recording = 2 if device.type == "cuda" else -1
-        self._graph: torch.cuda.CUDAGraph | None = None
-
-    def __call__(self) -> None:
-        if self._graph is None and self._calls_before_recording == 0:
-            self._record()
-        if self._graph is not None:
-            self._graph.replay()
-        else:
-            self._calls_before_recording -= 1
-            self._function()
-
-    def _record(self) -> None:
-        gc.collect()  # graphs that are no longer used hold memory
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)
-        try:
-            with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=stream):
-                self._function()
-        except RuntimeError as error:
-            log.warning("no CUDA graph, kernels are launched one by one: %s", error)
-        else:
-            self._graph = graph
-
-
-def memory_budget(device: torch.device) -> int:
-    """Return the bytes that one batched operation may take.
-
-    It follows from the size of the card and not from what is free, so that the same settings are
-    cut into the same pieces, unless memory runs out nevertheless (see `in_pieces`).
-    """
-    if device.type == "cpu":
-        return 2**29
-    share = torch.cuda.get_per_process_memory_fraction(device)
-    return int(torch.cuda.get_device_properties(device).total_memory * share) // 2
-
-
-def in_pieces(
-    function: Callable[[slice], Result], count: int, bytes_each: int, device: torch.device
-) -> list[Result]:
-    """Return what `function` makes of slices of `range(count)`, as large as the memory allows.
-
-    Args:
-        bytes_each: memory that one more element takes.
-    """
-    limit = _fitting.get((device, bytes_each), count)
-    size = max(1, min(count, limit, memory_budget(device) // max(1, bytes_each)))
-    while True:
-        try:
-            return [function(slice(i, i + size)) for i in range(0, count, size)]
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            size = _fitting[device, bytes_each] = -(-size // 2)
-            log.warning("out of memory: going on with %d of %d at a time", size, count)
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def _keep_freed_memory() -> None:

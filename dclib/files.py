@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writing, and safetensors with JSON metadata."""
+"""Files that are whole or not there: atomic writing, and what is in them, without PyTorch."""
 
 import contextlib
 import hashlib
@@ -8,11 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
-from torch import Tensor
-
-from dclib.errors import InputError
+from dclib.errors import InputError, one_line
 
 
 @contextlib.contextmanager
@@ -32,8 +28,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with part.open("rb+") as stream:
             os.fsync(stream.fileno())
         part.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise InputError(f"{path}: cannot be written ({reason})") from error
     finally:
         with contextlib.suppress(OSError):
@@ -51,53 +47,28 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def write_tensors(
-    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
-) -> None:
-    """Write named tensors and their JSON metadata to a safetensors file, atomically."""
-    header = {"json": json.dumps(metadata, sort_keys=True)}
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic(path) as part:
-        safetensors.torch.save_file(contiguous, part, header)
-
-
-def fingerprint(*tensors: Tensor) -> str:
-    """Return a digest of `tensors`, their shapes and types, in hexadecimal."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors (memory-mapped) and the metadata of a file made by `write_tensors`.
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Return the mapping that a JSON file holds.
 
     Raises:
-        InputError: the file is missing, truncated, or was not written by this library.
+        InputError: the file is missing or damaged, or holds something else.
     """
-    metadata = read_metadata(path)
     try:
-        return safetensors.torch.load_file(path), metadata
-    except Exception as error:  # a type of numbers that PyTorch does not have
-        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({one_line(error)})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: JSON, but not a mapping")
+    return content
 
 
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return the metadata of a file made by `write_tensors` without reading its tensors.
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
-        InputError: the file is missing, truncated, or was not written by this library.
+        OSError: it cannot be read.
     """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with safetensors.safe_open(path, framework="pt") as opened:
-            metadata = json.loads((opened.metadata() or {})["json"])
-    except (safetensors.SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
-    except (KeyError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: a safetensors file without dclib's metadata") from error
-    if not isinstance(metadata, dict):
-        raise InputError(f"{path}: a safetensors file without dclib's metadata")
-    return metadata
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,19 +1,25 @@
 """How much memory an operation will take, told from the network and the images."""
 
 import copy
+import gc
+import logging
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dclib import devices
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 # What a computation holds at its peak, as a multiple of what one forward pass keeps: a pass there
 # and back, and one whose backward pass is differentiated in turn.
 FIRST_ORDER, SECOND_ORDER = 2.7, 8
 
+_fitting: dict[tuple[torch.device, int], int] = {}  # pieces for which the memory sufficed at last
 _known: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], int]]" = (
     weakref.WeakKeyDictionary()
 )
@@ -76,4 +82,39 @@ def micro_batch(network: nn.Module, images: Tensor) -> int:
 
 def passing(each: int, device: torch.device) -> int:
     """Return how many images fit through a network at once, of which one keeps `each` bytes."""
-    return max(1, int(devices.memory_budget(device) / max(1, FIRST_ORDER * each)))
+    return max(1, int(memory_budget(device) / max(1, FIRST_ORDER * each)))
+
+
+def memory_budget(device: torch.device) -> int:
+    """Return the bytes that one batched operation may take.
+
+    It follows from the size of the card and not from what is free, so that the same settings are
+    cut into the same pieces, unless memory runs out nevertheless (see `in_pieces`).
+    """
+    if device.type == "cpu":
+        return 2**29
+    share = torch.cuda.get_per_process_memory_fraction(device)
+    return int(torch.cuda.get_device_properties(device).total_memory * share) // 2
+
+
+def in_pieces(
+    function: Callable[[slice], Result], count: int, bytes_each: int, device: torch.device
+) -> list[Result]:
+    """Return what `function` makes of slices of `range(count)`, as large as the memory allows.
+
+    Args:
+        bytes_each: memory that one more element takes.
+    """
+    limit = _fitting.get((device, bytes_each), count)
+    size = max(1, min(count, limit, memory_budget(device) // max(1, bytes_each)))
+    while True:
+        try:
+            return [function(slice(i, i + size)) for i in range(0, count, size)]
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = _fitting[device, bytes_each] = -(-size // 2)
+            log.warning("out of memory: going on with %d of %d at a time", size, count)
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()

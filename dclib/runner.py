@@ -27,6 +27,7 @@ from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError, one_line
 from dclib.methods import Method, Metrics, Resumable
 from dclib.seeding import Streams
+from dclib.tensors import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +230,7 @@ def _snapshot(state: Resumable, progress: Progress) -> Snapshot:
 def _save(path: Path, digest: str, snapshot: Snapshot) -> None:
     tensors, progress = snapshot
     done = dataclasses.replace(progress, losses=progress.losses[: progress.iteration])
-    files.write_tensors(path, tensors, {"digest": digest, "progress": dataclasses.asdict(done)})
+    write_tensors(path, tensors, {"digest": digest, "progress": dataclasses.asdict(done)})
     log.info("checkpoint after iteration %d", progress.iteration)
 
 
@@ -238,7 +239,7 @@ def _resume(path: Path, digest: str, state: Resumable) -> Progress:
     if not path.exists():
         return Progress()
     try:
-        tensors, metadata = files.read_tensors(path)
+        tensors, metadata = read_tensors(path)
     except InputError as error:
         log.warning("starting afresh, the checkpoint cannot be read: %s", error)
         return Progress()

@@ -13,12 +13,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import devices, files, memory, provenance, runner
+from dclib import devices, files, graphs, memory, provenance, runner
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
+from dclib.tensors import fingerprint
 from dclib.training import augmentation
 from dclib.training.ensembles import Ensemble, descend
 from dclib.training.recipes import unrolled as protocol
@@ -115,7 +116,7 @@ class Evaluation:
         trained_on = [] if training is None else [training.images, training.labels]
         if training is not None and training.learning_rates is not None:
             trained_on.append(training.learning_rates)
-        self.fingerprint = [data.fingerprint, files.fingerprint(*trained_on)]
+        self.fingerprint = [data.fingerprint, fingerprint(*trained_on)]
         self.data = data.to(device)
         if training is None:
             self.images, self.labels = self.data.train_images, self.data.train_labels
@@ -156,7 +157,7 @@ class Evaluation:
         shape, batch = self.images.shape[1:], min(self.settings.batch, len(self.labels))
         each = memory.training_bytes(self._fresh_network(Streams(0)), shape, batch)
         with devices.precision(self.device, self.settings.precision):
-            for part, (rows, curve) in devices.in_pieces(
+            for part, (rows, curve) in memory.in_pieces(
                 lambda part: (part, self._train_and_test(seeds[part])),
                 len(seeds),
                 each,
@@ -289,7 +290,7 @@ class _Step:
         self.evaluation, self.ensemble = evaluation, ensemble
         self.velocities, self.lr = velocities, lr
         self._inputs: dict[str, Tensor] = {}
-        self._repeated = devices.Repeated(self._once, evaluation.device)
+        self._repeated = graphs.Repeated(self._once, evaluation.device)
 
     def __call__(self, batch: Tensor, random: Sequence[torch.Generator]) -> None:
         """Train on the images of these indices, a row for each network."""

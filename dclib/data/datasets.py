@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from dclib import files, provenance
+from dclib import provenance
 from dclib.data import checks
 from dclib.data.checks import SPLITS, TENSOR_NAMES
 from dclib.errors import InputError
+from dclib.tensors import fingerprint, read_tensors, write_tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ class ImageDataset:
     @functools.cached_property
     def fingerprint(self) -> str:
         """A digest of everything but the name."""
-        tensors = files.fingerprint(*(getattr(self, name) for name in TENSOR_NAMES))
+        tensors = fingerprint(*(getattr(self, name) for name in TENSOR_NAMES))
         return provenance.digest(tensors, self.mean, self.std, self.class_names)
 
     def sample(self, size: int, generator: torch.Generator) -> list[Int64[Tensor, " _"]]:
@@ -107,7 +108,7 @@ class ImageDataset:
             "test_images": len(self.test_images),
             "fingerprint": self.fingerprint,
         }
-        files.write_tensors(path, {name: getattr(self, name) for name in TENSOR_NAMES}, metadata)
+        write_tensors(path, {name: getattr(self, name) for name in TENSOR_NAMES}, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> "ImageDataset":
@@ -150,7 +151,7 @@ def read_described(
         InputError: the file is missing, truncated, or lacks one of the tensors, or `mean`, `std`
             and `class_names` in its metadata.
     """
-    tensors, metadata = files.read_tensors(path)
+    tensors, metadata = read_tensors(path)
     for name, (dtype, dimensions) in types.items():
         tensor = tensors.get(name)
         if tensor is None:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from dclib import files
 from dclib.data.datasets import channel_statistics, read_described
 from dclib.errors import InputError
+from dclib.tensors import write_tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ class SyntheticSet:
         tensors = {"images": self.images.float(), "labels": self.labels}
         if self.learning_rates is not None:
             tensors["learning_rates"] = self.learning_rates.float()
-        files.write_tensors(path, tensors, self.metadata)
+        write_tensors(path, tensors, self.metadata)
 
     def grid(self, padding: int = 1) -> Float[Tensor, "rows columns 3"]:
         """Return all images as one picture in [0, 1], a row for each class, with grey between."""

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, func, nn
 from torch.nn import functional
 
-from dclib import devices, memory
+from dclib import memory
 
 DISTANCES = ("ours", "mse", "cos")
 ENGINES = ("auto", "by_class", "batched")
@@ -48,7 +48,7 @@ def match(
     largest = max(map(len, real))
     each = memory.matching_bytes(network, synthetic.shape[2:], largest, synthetic.shape[1])
     if engine == "auto":
-        fits = synthetic.is_cuda and each <= devices.memory_budget(synthetic.device)
+        fits = synthetic.is_cuda and each <= memory.memory_budget(synthetic.device)
         engine = "batched" if fits else "by_class"
     if engine == "by_class":
         return _match_by_class(network, names, real, synthetic, kind)
@@ -56,7 +56,7 @@ def match(
     def some(classes: slice) -> tuple[Tensor, Tensor]:
         return _match_batched(network, names, classes, real[classes], synthetic[classes], kind)
 
-    pieces = devices.in_pieces(some, len(real), each, synthetic.device)
+    pieces = memory.in_pieces(some, len(real), each, synthetic.device)
     losses, gradients = zip(*pieces, strict=True)
     return torch.stack(losses).sum(), torch.cat(gradients)
 

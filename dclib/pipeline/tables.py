@@ -9,6 +9,7 @@ import pandas as pd
 from dclib import files
 from dclib.errors import InputError, one_line
 from dclib.pipeline.grid import twin
+from dclib.tensors import read_metadata
 
 KEY = ["dataset", "method", "network", "ipc", "eval_network"]
 SOURCES = ("paper", "report", "dc-authors", "ncfm")
@@ -120,7 +121,7 @@ def compare(
     """
     sizes = {}
     for path in data_files:
-        metadata = files.read_metadata(path)
+        metadata = read_metadata(path)
         try:
             sizes[metadata["dataset"]] = (metadata["train_images"], len(metadata["class_names"]))
         except (KeyError, TypeError) as error:

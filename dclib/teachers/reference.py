@@ -15,12 +15,13 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import devices, files, provenance, runner
+from dclib import devices, provenance, runner
 from dclib.data.datasets import ImageDataset
 from dclib.errors import InputError
 from dclib.networks import plans as networks
 from dclib.networks.plans import Network
 from dclib.seeding import Streams, global_seed
+from dclib.tensors import read_tensors, write_tensors
 from dclib.training.ensembles import descend
 
 log = logging.getLogger(__name__)
@@ -219,7 +220,7 @@ def write(path: str | Path, training: Training, state: State, seconds: float) ->
         "seconds": round(seconds, 3),
     }
     parameters = {_PREFIX + name: value for name, value in state.network.state_dict().items()}
-    files.write_tensors(path, {**parameters, "forgetting": state.counts()}, metadata)
+    write_tensors(path, {**parameters, "forgetting": state.counts()}, metadata)
     log.info("reference network: test accuracy %.2f %%", test_accuracy)
 
 
@@ -229,7 +230,7 @@ def read(path: str | Path, device: torch.device) -> Reference:
     Raises:
         InputError: the file is missing, truncated or not a reference network.
     """
-    tensors, metadata = files.read_tensors(path)
+    tensors, metadata = read_tensors(path)
     missing = {"forgetting"} - tensors.keys() or set(_METADATA) - metadata.keys()
     if missing:
         raise InputError(f"{path}: not a reference network, it has no {sorted(missing)[0]}")

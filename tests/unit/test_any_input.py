@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dclib import files, runner
+from dclib import runner
 from dclib.data import readers, sources
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet
@@ -31,6 +31,7 @@ from dclib.pipeline import tables
 from dclib.pipeline.grid import Grid
 from dclib.seeding import Streams
 from dclib.teachers import reference as reference_network
+from dclib.tensors import read_tensors, write_tensors
 
 CPU = torch.device("cpu")
 SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
@@ -249,7 +250,7 @@ class Counter:
 def write_checkpoint(path, **change):
     progress = {"iteration": 1, "losses": [0.5], "seconds": 1.0, "resumed_from": []}
     tensors = {"state/count": torch.zeros(3), "random/draw": torch.Generator().get_state()}
-    files.write_tensors(path, tensors, {"digest": "d", "progress": {**progress, **change}})
+    write_tensors(path, tensors, {"digest": "d", "progress": {**progress, **change}})
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +334,7 @@ def test_tensors_of_any_kind_are_read_or_refused(read, folder):
     @given(st.dictionaries(st.sampled_from(NAMES[read]), st.tuples(types, shapes)), metadata)
     def run(tensors, described):
         made = {name: torch.ones(shape, dtype=dtype) for name, (dtype, shape) in tensors.items()}
-        files.write_tensors(path, made, described)
+        write_tensors(path, made, described)
         read_or_refused(read, path)
 
     run()
@@ -343,11 +344,11 @@ def test_metadata_of_any_kind_are_read_or_refused(originals):
     """The right tensors, with metadata of which one value is another."""
     for kind in ("data.safetensors", "set.safetensors", "network.safetensors"):
         path, original, read = originals[kind]
-        tensors, described = files.read_tensors(path)
+        tensors, described = read_tensors(path)
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         for key in described:
             for value in (None, "x", -1, 0, 2.5, [], [1], [0.0], ["a"], {}, [10**9, 10**9]):
-                files.write_tensors(path, tensors, {**described, key: value})
+                write_tensors(path, tensors, {**described, key: value})
                 read_or_refused(read, path)
         path.write_bytes(original)
     for key in ("iteration", "losses", "seconds", "resumed_from"):

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dclib import files
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
 from dclib.methods import coresets
@@ -16,6 +15,7 @@ from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
 from dclib.teachers import reference as reference_network
 from dclib.teachers.reference import NEVER_LEARNT, Settings, Training
+from dclib.tensors import read_tensors, write_tensors
 
 DOUBLE = torch.float64
 CPU = torch.device("cpu")
@@ -259,8 +259,8 @@ def test_a_resumed_training_gives_the_same_bytes(small, tmp_path, monkeypatch, s
     assert epochs == list(range(FORGETFUL.epochs))
     assert [p.name for p in tmp_path.glob("*checkpoint*")] == []
 
-    whole, metadata = files.read_tensors(tmp_path / "whole.safetensors")
-    resumed, resumed_metadata = files.read_tensors(path)
+    whole, metadata = read_tensors(tmp_path / "whole.safetensors")
+    resumed, resumed_metadata = read_tensors(path)
     assert whole.keys() == resumed.keys()
     for name, tensor in whole.items():
         assert torch.equal(tensor, resumed[name]), name
@@ -276,7 +276,7 @@ def test_a_file_that_is_no_reference_network_is_refused(small, digits, tmp_path)
         reference_network.read(path, CPU)
     training = Training("ConvNet-width8", Settings(epochs=1), small, CPU)
     reference_network.train(training, Streams("cell"), path)
-    tensors, metadata = files.read_tensors(path)
+    tensors, metadata = read_tensors(path)
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
 
     path.write_bytes(path.read_bytes()[:-1])
@@ -286,14 +286,14 @@ def test_a_file_that_is_no_reference_network_is_refused(small, digits, tmp_path)
     with pytest.raises(InputError, match="not a reference network, it has no forgetting"):
         reference_network.read(path, CPU)
     without = {key: value for key, value in metadata.items() if key != "test_accuracy"}
-    files.write_tensors(path, tensors, without)
+    write_tensors(path, tensors, without)
     with pytest.raises(InputError, match="not a reference network, it has no test_accuracy"):
         reference_network.read(path, CPU)
-    files.write_tensors(path, tensors, {**metadata, "network": "ConvNet-width4"})
+    write_tensors(path, tensors, {**metadata, "network": "ConvNet-width4"})
     with pytest.raises(InputError, match="its tensors are not those of network 'ConvNet-width4'"):
         reference_network.read(path, CPU)
     del tensors["network/classifier.bias"]
-    files.write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, metadata)
     with pytest.raises(InputError, match="its tensors are not those of network 'ConvNet-width8'"):
         reference_network.read(path, CPU)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from dclib import devices
+from dclib import devices, graphs, memory
 from dclib.errors import InputError
 
 CPU = torch.device("cpu")
@@ -89,9 +89,9 @@ def test_parameters_may_change_within_the_context():
 
 def test_pieces_are_as_large_as_the_memory_allows(monkeypatch):
     monkeypatch.setattr(devices, "memory_budget", lambda device: 100)
-    taken = devices.in_pieces(lambda piece: list(range(7))[piece], 7, 30, CPU)
+    taken = memory.in_pieces(lambda piece: list(range(7))[piece], 7, 30, CPU)
     assert taken == [[0, 1, 2], [3, 4, 5], [6]]
-    assert devices.in_pieces(lambda piece: list(range(2))[piece], 2, 1000, CPU) == [[0], [1]]
+    assert memory.in_pieces(lambda piece: list(range(2))[piece], 2, 1000, CPU) == [[0], [1]]
 
 
 def test_pieces_get_smaller_when_memory_runs_out(caplog, monkeypatch):
@@ -104,24 +104,24 @@ def test_pieces_get_smaller_when_memory_runs_out(caplog, monkeypatch):
             raise torch.OutOfMemoryError("too much")
         return list(range(7))[piece]
 
-    assert devices.in_pieces(limited, 7, 1, CPU) == [[0, 1], [2, 3], [4, 5], [6]]
+    assert memory.in_pieces(limited, 7, 1, CPU) == [[0, 1], [2, 3], [4, 5], [6]]
     assert sizes == [7, 4, 2, 2, 2, 2]
     assert "out of memory: going on with 2 of 7 at a time" in caplog.text
 
     sizes.clear()
-    assert devices.in_pieces(limited, 7, 1, CPU) == [[0, 1], [2, 3], [4, 5], [6]]
+    assert memory.in_pieces(limited, 7, 1, CPU) == [[0, 1], [2, 3], [4, 5], [6]]
     assert sizes == [2, 2, 2, 2]  # it is not tried again
 
     def hopeless(piece):
         raise torch.OutOfMemoryError("too much")
 
     with pytest.raises(torch.OutOfMemoryError):
-        devices.in_pieces(hopeless, 3, 1, CPU)
+        memory.in_pieces(hopeless, 3, 1, CPU)
 
 
 def test_a_repeated_function_is_called_every_time():
     count = torch.zeros(())
-    repeated = devices.Repeated(lambda: count.add_(1), CPU)
+    repeated = graphs.Repeated(lambda: count.add_(1), CPU)
     for _ in range(5):
         repeated()
     assert count == 5
@@ -138,7 +138,7 @@ def test_a_recorded_graph_does_what_its_function_did():
         loss = torch.nn.functional.conv2d(images, weight).square().sum()
         return torch.autograd.grad(loss, weight)[0]
 
-    repeated = devices.Repeated(lambda: total.add_(gradient()), device)
+    repeated = graphs.Repeated(lambda: total.add_(gradient()), device)
     for _ in range(5):
         expected += gradient()
         repeated()

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from dclib import files
 from dclib.pipeline import integrity
+from dclib.tensors import write_tensors
 
 
 def test_a_whole_file_and_all_its_beginnings(tmp_path):
     path = tmp_path / "set.safetensors"
-    files.write_tensors(path, {"a": torch.zeros(3), "b": torch.ones(2, 2)}, {"name": "value"})
+    write_tensors(path, {"a": torch.zeros(3), "b": torch.ones(2, 2)}, {"name": "value"})
     assert integrity.damage(path) is None
     content = path.read_bytes()
     for length in range(len(content)):

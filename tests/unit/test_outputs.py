@@ -14,6 +14,7 @@ from dclib.errors import InputError
 from dclib.methods import coresets
 from dclib.pipeline import figures, tables
 from dclib.seeding import Streams
+from dclib.tensors import write_tensors
 
 
 def test_sets_survive_the_round_trip(digits, tmp_path):
@@ -30,7 +31,7 @@ def test_sets_survive_the_round_trip(digits, tmp_path):
     path.write_bytes(content[:100])
     with pytest.raises(InputError, match="not a whole safetensors file"):
         SyntheticSet.load(path)
-    files.write_tensors(path, {"images": made.images}, {})
+    write_tensors(path, {"images": made.images}, {})
     with pytest.raises(InputError, match="not a set of images, it has no labels"):
         SyntheticSet.load(path)
 

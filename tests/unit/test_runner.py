@@ -13,13 +13,14 @@ import pytest
 import torch
 from conftest import ROOT
 
-from dclib import files, runner
+from dclib import runner
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
 from dclib.methods import Method, Resumable
 from dclib.methods.dc import method as gradient_matching
 from dclib.methods.dc.method import GradientMatching, Settings
 from dclib.seeding import Streams
+from dclib.tensors import read_metadata
 
 ITERATIONS = 60
 CONDENSE = """
@@ -65,7 +66,7 @@ class Process(subprocess.Popen):
 
 def iteration(folder):
     path = folder / "checkpoint.safetensors"
-    return files.read_metadata(path)["progress"]["iteration"] if path.exists() else -1
+    return read_metadata(path)["progress"]["iteration"] if path.exists() else -1
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_resumed(digits, tmp_path, damage,
     settings = Settings(iterations=4, real_batch=8)
     first = _checkpoint(tmp_path, digits, settings)
     path = tmp_path / "c.safetensors"
-    assert files.read_metadata(path)["progress"]["iteration"] == 3
+    assert read_metadata(path)["progress"]["iteration"] == 3
     content = path.read_bytes()
     if damage == "truncated":
         path.write_bytes(content[:-9])

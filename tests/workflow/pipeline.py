@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from conftest import ROOT
 
-from dclib import files
+from dclib.tensors import read_metadata
 
 CONFIG = {
     "datasets": ["digits", {"name": "again", "source": "digits"}],
@@ -92,7 +92,7 @@ def folder(dataset, method, seed=0, ipc=1):
 
 
 def iteration(checkpoint):
-    return files.read_metadata(checkpoint)["progress"]["iteration"]
+    return read_metadata(checkpoint)["progress"]["iteration"]
 
 
 def jobs(root, script="condense.py"):

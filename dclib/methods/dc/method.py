@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import devices
+from dclib import devices, graphs
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.methods import matching
@@ -154,8 +154,8 @@ class _Steps:
         self.parameters: list[Tensor] = list(self.network.parameters())
         self.loss = torch.zeros((), dtype=self.dtype, device=self.device)
         self._real: dict[str, tuple[Tensor, list[int]]] = {}  # indices, and how many of each class
-        self._match = devices.Repeated(self._match_once, self.device)
-        self._batches: dict[int, tuple[Tensor, devices.Repeated]] = {}
+        self._match = graphs.Repeated(self._match_once, self.device)
+        self._batches: dict[int, tuple[Tensor, graphs.Repeated]] = {}
 
     def restart(self, fresh: nn.Module) -> None:
         """Begin anew with the parameters of `fresh`."""
@@ -225,7 +225,7 @@ class _Steps:
                 with torch.no_grad():
                     torch._foreach_add_(self.parameters, gradients, alpha=-self.settings.lr_net)
 
-            self._batches[len(batch)] = buffer, devices.Repeated(descend, self.device)
+            self._batches[len(batch)] = buffer, graphs.Repeated(descend, self.device)
         buffer, step = self._batches[len(batch)]
         buffer.copy_(batch)
         step()

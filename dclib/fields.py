@@ -1,0 +1,16 @@
+"""The types that settings are made of: each with its range, from which the schema is made."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+# Frozen dataclasses whose fields are checked, and described by the text under each of them.
+settings = dataclass(frozen=True, config=ConfigDict(use_attribute_docstrings=True, extra="forbid"))
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+Number = Annotated[int, Field(ge=0, strict=True)]
+Rate = Annotated[float, Field(gt=0, le=1e38)]
+Decay = Annotated[float, Field(ge=0, le=1e38)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Precision = Literal["fp32", "tf32", "bf16"]

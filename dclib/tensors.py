@@ -1,0 +1,69 @@
+"""Safetensors files with JSON metadata, and digests of tensors."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from dclib import files
+from dclib.errors import InputError
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> None:
+    """Write named tensors and their JSON metadata to a safetensors file, atomically."""
+    header = {"json": json.dumps(metadata, sort_keys=True)}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with files.atomic(path) as part:
+        try:
+            safetensors.torch.save_file(contiguous, part, header)
+        except safetensors.SafetensorError as error:  # a full disk
+            raise OSError(str(error)) from error
+
+
+def fingerprint(*tensors: Tensor) -> str:
+    """Return a digest of `tensors`, their shapes and types, in hexadecimal."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors (memory-mapped) and the metadata of a file made by `write_tensors`.
+
+    Raises:
+        InputError: the file is missing, truncated, or was not written by this library.
+    """
+    metadata = read_metadata(path)
+    try:
+        return safetensors.torch.load_file(path), metadata
+    except Exception as error:  # a type of numbers that PyTorch does not have
+        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Return the metadata of a file made by `write_tensors` without reading its tensors.
+
+    Raises:
+        InputError: the file is missing, truncated, or was not written by this library.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            metadata = json.loads((opened.metadata() or {})["json"])
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+    except (KeyError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: a safetensors file without dclib's metadata") from error
+    if not isinstance(metadata, dict):
+        raise InputError(f"{path}: a safetensors file without dclib's metadata")
+    return metadata
