@@ -8,13 +8,14 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from dclib.data import sources
 from dclib.data.checks import Facts
 from dclib.errors import InputError, did_you_mean
 from dclib.pipeline import paths as limits
 from dclib.pipeline import settings as configuration
+from dclib.pipeline.paths import Cell
 
 # Methods that choose real images; all but `random` look at a network that was trained on them all.
 BY_REFERENCE = ("herding", "kcenter", "forgetting")
@@ -29,21 +30,6 @@ RESERVED = ("tables", "figures")  # folders beside those of the data sets
 # What 'the same network' means in evaluation: a set is too small to estimate BatchNorm's
 # statistics, so that a VGG or ResNet with BatchNorm is replaced by its instance-norm twin.
 _TWINS = {"VGG11BN": "VGG11", "ResNet18BN": "ResNet18", "ResNet18BN_AP": "ResNet18"}
-
-
-class Cell(NamedTuple):
-    """One point of the grid; `ipc` is a number of images per class, or `all`."""
-
-    dataset: str
-    method: str
-    network: str
-    ipc: str
-    seed: int
-
-    @property
-    def folder(self) -> str:
-        """Where its files are, under the results folder."""
-        return f"{self.dataset}/{self.method}/{self.network}/ipc-{self.ipc}/seed-{self.seed}"
 
 
 Evaluation = tuple[Cell, str]  # a cell and the network that its set is evaluated on

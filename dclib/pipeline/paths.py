@@ -1,8 +1,9 @@
-"""What can be refused before anything runs: names, sizes and folders; it needs no PyTorch."""
+"""Where results are, and what can be refused before anything runs; it needs no PyTorch."""
 
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from dclib.errors import InputError
 
@@ -23,6 +24,41 @@ PROJECT_FOLDERS = (
     ".ci", ".git", ".github", ".snakemake", ".venv", "benchmarks", "config", "dclib", "docs",
     "envs", "profiles", "report", "resources", "rules", "schemas", "tests", "workflow_scripts",
 )  # fmt: skip
+_CELL = re.compile(
+    "([A-Za-z0-9][A-Za-z0-9_-]*)/([A-Za-z0-9_-]+)/([A-Za-z0-9_-]+)"  # data set, method, network
+    "/ipc-([1-9][0-9]*|all)/seed-(0|[1-9][0-9]*)(?:/(.*))?"
+)
+
+
+class Cell(NamedTuple):
+    """One point of the grid; `ipc` is a number of images per class, or `all`."""
+
+    dataset: str
+    method: str
+    network: str
+    ipc: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Where its files are, under the results folder."""
+        return f"{self.dataset}/{self.method}/{self.network}/ipc-{self.ipc}/seed-{self.seed}"
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> tuple[Self, str]:
+        """Return the cell that a path under the results folder belongs to, and the path in it.
+
+        Raises:
+            InputError: it is in no cell's folder.
+        """
+        found = _CELL.fullmatch(os.fspath(path))
+        if found is None:
+            raise InputError(
+                f"{os.fspath(path)!r} is not the path of a cell; allowed: "
+                "{dataset}/{method}/{network}/ipc-{ipc}/seed-{seed}/..."
+            )
+        dataset, method, network, ipc, seed, rest = found.groups(default="")
+        return cls(dataset, method, network, ipc, int(seed)), rest
 
 
 def options_fault(network: str) -> str:
