@@ -13,25 +13,67 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dclib import devices, files, provenance
-from dclib.data.datasets import ImageDataset
-from dclib.data.synthetic import SyntheticSet
+from dclib import provenance
 from dclib.errors import InputError, one_line
-from dclib.methods import Method, Metrics, Resumable
 from dclib.seeding import Streams
-from dclib.tensors import read_tensors, write_tensors
+from dclib.tensors import read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
 
 LOG_SECONDS = 30.0
+
+Metrics = Mapping[str, Tensor]  # scalars; `loss` goes into the trace
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What changes from one step to the next. `random` is kept by the runner."""
+
+    random: Streams
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return every tensor that changes; the runner copies them."""
+        ...
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go back to where `state_dict` was called."""
+        ...
+
+
+State = TypeVar("State", bound=Resumable)
+Result = TypeVar("Result", covariant=True)
+
+
+@runtime_checkable
+class Iterative(Protocol[State, Result]):
+    """A computation in steps: a method, the training of a teacher, an evaluation.
+
+    Attributes:
+        iterations: how many steps there are.
+        identity: what a checkpoint has to fit, like JSON: network, settings, the data's fingerprint.
+    """
+
+    iterations: int
+    identity: Any
+
+    def start(self, random: Streams) -> State:
+        """Return the state before the first step."""
+        ...
+
+    def step(self, state: State) -> Metrics:
+        """Do one step, in place."""
+        ...
+
+    def result(self, state: State) -> Result:
+        """Return what the state after the last step stands for."""
+        ...
 
 
 class Interrupted(SystemExit):
@@ -54,34 +96,41 @@ class Progress:
     seconds: float = 0.0
     resumed_from: list[int] = dataclasses.field(default_factory=list)
 
+    def trace(self) -> str:
+        """Return the losses as CSV."""
+        rows = [f"{i},{loss!r}\n" for i, loss in enumerate(self.losses, start=1)]
+        return "iteration,loss\n" + "".join(rows)
 
-def iterate(
-    step: Callable[[Any], Metrics],
-    state: Resumable,
-    iterations: int,
+
+def run(
+    work: Iterative[State, Result],
+    random: Streams,
     *,
     checkpoint: str | Path,
-    digest: str,
+    digest: str = "",
     checkpoint_seconds: float = 60.0,
     description: str = "",
-) -> Progress:
-    """Call `step(state)` until `iterations` steps are done, going on from a checkpoint if one fits.
+) -> tuple[Result, Progress]:
+    """Do all steps of `work`, going on from a checkpoint if one fits; return its result.
 
     The checkpoint is written every `checkpoint_seconds`, by rename, and when a signal (SIGTERM or
     SIGINT) or an error ends the loop. Where that is not possible, on a full disk or from a GPU that
-    has failed, the one before it stays. It is left behind when the loop is done: delete it once the
-    results are safe.
+    has failed, the one before it stays. It is left behind when the work is done: delete it once the
+    result is safe.
 
     Args:
         checkpoint: its path.
-        digest: what the computation depends on; a checkpoint with another one is not resumed.
+        digest: what the result depends on besides what `work` says of itself, as its code.
         description: what progress is reported under.
 
     Raises:
-        Interrupted: a signal came.
-        InputError: the loss is not finite, or the checkpoint is damaged.
+        Interrupted: a signal came; a checkpoint was left.
+        InputError: the work refuses its data or settings, the loss is not finite, or the checkpoint
+            is damaged.
     """
-    checkpoint = Path(checkpoint)
+    checkpoint, iterations = Path(checkpoint), work.iterations
+    digest = provenance.digest(digest, work.identity, random.key)
+    state = work.start(random)
     progress = _resume(checkpoint, digest, state)
     snapshot = _snapshot(state, progress)
     saved = snapshot
@@ -97,7 +146,7 @@ def iterate(
     try:
         with bar, _signals():
             while progress.iteration < iterations:
-                metrics = step(state)
+                metrics = work.step(state)
                 if "loss" in metrics:
                     progress.losses.append(_finite(metrics["loss"], progress.iteration + 1))
                     bar.set_postfix(loss=f"{progress.losses[-1]:.4g}")
@@ -125,96 +174,7 @@ def iterate(
                     log.warning("no checkpoint, the one before stays: %s", error)
             log.info("stopped after iteration %d of %d", snapshot[1].iteration, iterations)
         raise
-    return progress
-
-
-def run(
-    method: Method[Any],
-    data: ImageDataset,
-    ipc: int,
-    random: Streams,
-    folder: str | Path,
-    *,
-    metadata: Mapping[str, Any],
-    digest: str = "",
-    device: torch.device | None = None,
-    checkpoint_seconds: float = 60.0,
-    description: str = "",
-) -> SyntheticSet:
-    """Make a set with an iterative method and write it to `folder`.
-
-    Writes set.safetensors, set.png, run.json and trace.csv. While it runs there is a
-    checkpoint.safetensors in the folder, from which the same call goes on.
-
-    Args:
-        metadata: what the set is called (dataset, method, network, ipc, seed, settings).
-        digest: what the result depends on besides the data.
-        device: for the record; where the method computes.
-
-    Raises:
-        Interrupted: a signal came; a checkpoint was left.
-        InputError: the method refuses the data or its settings, or the loss or an image is not
-            finite.
-    """
-    folder = Path(folder)
-    checkpoint = folder / "checkpoint.safetensors"
-    state = method.start(data, ipc, random)
-    progress = iterate(
-        method.step,
-        state,
-        method.iterations,
-        checkpoint=checkpoint,
-        digest=provenance.digest(
-            digest, metadata, data.fingerprint, ipc, random.key, method.network, method.settings
-        ),
-        checkpoint_seconds=checkpoint_seconds,
-        description=description,
-    )
-    rows = [f"{i},{loss!r}\n" for i, loss in enumerate(progress.losses, start=1)]
-    files.write_text(folder / "trace.csv", "iteration,loss\n" + "".join(rows))
-    result = method.result(state)
-    if not result.images.isfinite().all():
-        raise InputError("the images are not all finite: a learning rate is too large")
-    result = write_set(
-        folder,
-        result,
-        metadata=metadata,
-        digest=digest,
-        device=device or torch.device("cpu"),
-        seconds=progress.seconds,
-        iterations=progress.iteration,
-        resumed_from=progress.resumed_from,
-    )
-    checkpoint.unlink(missing_ok=True)
-    return result
-
-
-def write_set(
-    folder: str | Path,
-    result: SyntheticSet,
-    *,
-    metadata: Mapping[str, Any],
-    digest: str,
-    device: torch.device,
-    seconds: float,
-    **more: Any,
-) -> SyntheticSet:
-    """Write set.safetensors, set.png and run.json to `folder`; return the set with its metadata."""
-    folder = Path(folder)
-    result = result.with_metadata(**metadata, versions=provenance.versions())
-    result.save_png(folder / "set.png")
-    record = {
-        **metadata,
-        "digest": digest,
-        "device": devices.describe(device),
-        "peak_memory_mib": round(devices.peak_memory_mib(device), 1),
-        "seconds": round(seconds, 3),
-        "versions": provenance.versions(),
-        **more,
-    }
-    files.write_json(folder / "run.json", record)
-    result.save(folder / "set.safetensors")
-    return result
+    return work.result(state), progress
 
 
 Snapshot = tuple[dict[str, Tensor], Progress]
@@ -230,7 +190,7 @@ def _snapshot(state: Resumable, progress: Progress) -> Snapshot:
 def _save(path: Path, digest: str, snapshot: Snapshot) -> None:
     tensors, progress = snapshot
     done = dataclasses.replace(progress, losses=progress.losses[: progress.iteration])
-    write_tensors(path, tensors, {"digest": digest, "progress": dataclasses.asdict(done)})
+    write_sealed(path, tensors, {"digest": digest, "progress": dataclasses.asdict(done)})
     log.info("checkpoint after iteration %d", progress.iteration)
 
 
@@ -239,7 +199,7 @@ def _resume(path: Path, digest: str, state: Resumable) -> Progress:
     if not path.exists():
         return Progress()
     try:
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = read_sealed(path)
     except InputError as error:
         log.warning("starting afresh, the checkpoint cannot be read: %s", error)
         return Progress()

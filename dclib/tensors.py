@@ -10,8 +10,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from dclib import files
-from dclib.errors import InputError
+from dclib import files, provenance
+from dclib.errors import Damaged, InputError
 
 
 def write_tensors(
@@ -34,6 +34,33 @@ def fingerprint(*tensors: Tensor) -> str:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def write_sealed(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> None:
+    """Write a file as `write_tensors` does, with a fingerprint of all that is in it."""
+    write_tensors(path, tensors, {**metadata, "fingerprint": _seal(tensors, metadata)})
+
+
+def read_sealed(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what was given to `write_sealed`.
+
+    Raises:
+        Damaged: it does not fit its fingerprint.
+        InputError: the file is missing, truncated, or has no fingerprint.
+    """
+    tensors, metadata = read_tensors(path)
+    if "fingerprint" not in metadata:
+        raise InputError(f"{path}: it has no fingerprint, as files of this version of dclib have")
+    if metadata.pop("fingerprint") != _seal(tensors, metadata):
+        raise Damaged(path, "damaged, its content does not fit its fingerprint")
+    return tensors, metadata
+
+
+def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    content = [(name, fingerprint(tensors[name])) for name in sorted(tensors)]
+    return provenance.digest(content, metadata)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

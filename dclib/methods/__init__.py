@@ -1,55 +1,92 @@
-"""The methods that make a synthetic set, one module each, behind one interface.
+"""The methods that make a set: one folder each, of a light face and a body.
 
-An iterative method's module has a dataclass `Settings` and `create(network, settings, device)`. No
-list of methods stands here, so that a change of one leaves the results of the others valid.
+A folder is called what the configuration calls the method. Its `settings.py`, which needs no
+PyTorch, has `FACE`; its `method.py` has `create` if the set is learnt, `select` if it consists of
+real images. What several methods share stands beside the folders. No list of methods stands
+anywhere, so that a new one is a new folder, and a change of one leaves the results of others valid.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+import dataclasses
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Literal
 
-from torch import Tensor
+from dclib.errors import InputError, did_you_mean
+from dclib.fields import settings
+from dclib.networks.names import Spec
 
-from dclib.data.datasets import ImageDataset
-from dclib.data.synthetic import SyntheticSet
-from dclib.seeding import Streams
-
-Metrics = Mapping[str, Tensor]  # scalars; `loss` goes into the trace
-
-
-@runtime_checkable
-class Resumable(Protocol):
-    """What changes from one step to the next. `random` is kept by the runner."""
-
-    random: Streams
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return every tensor that changes; the runner copies them."""
-        ...
-
-    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go back to where `state_dict` was called."""
-        ...
+KINDS = ("selected", "learnt", "whole")
 
 
-State = TypeVar("State", bound=Resumable)
+@settings
+class NoSettings:
+    """A method that has nothing to set."""
 
 
-@runtime_checkable
-class Method(Protocol[State]):
-    """An iterative method. `runner.run` gives it checkpoints, progress, a trace and provenance."""
+def everything(settings: Any, network: Spec, ipc: int) -> dict[str, Any]:
+    """Return all settings: each of them can touch the result."""
+    return dataclasses.asdict(settings)
 
-    network: str
-    settings: Any  # a dataclass; it and the network are part of what a checkpoint has to fit
-    iterations: int
 
-    def start(self, data: ImageDataset, ipc: int, random: Streams) -> State:
-        """Return the state before the first iteration."""
-        ...
+@dataclasses.dataclass(frozen=True)
+class Face:
+    """What planning has to know of a method.
 
-    def step(self, state: State) -> Metrics:
-        """Do one outer iteration, in place."""
-        ...
+    Attributes:
+        settings: the dataclass of its settings: the only place of their ranges, their meaning and
+            their defaults.
+        kind: `selected` real images, `learnt` ones, or the `whole` training split.
+        teachers: the networks trained on real images that it needs, folders of `dclib.teachers`.
+        seeded: whether the set depends on the seed.
+        batchnorm: whether it takes networks with BatchNorm.
+        recipe: how to train on its sets, a module of `dclib.training.recipes`.
+        relevant: settings, network and images per class give the settings, resolved, that can touch
+            the set: with the others the same set would come out. Their values are like JSON.
+        peak_bytes: settings, `activation_bytes` (of one image's forward pass, for the way back),
+            `parameters` (how many the network has), classes and images per class give the bytes
+            that making the set on a CPU takes at its peak, besides data and network.
+    """
 
-    def result(self, state: State) -> SyntheticSet:
-        """Return the set that the state stands for."""
-        ...
+    settings: type[Any]
+    kind: Literal["selected", "learnt", "whole"]
+    teachers: tuple[str, ...] = ()
+    seeded: bool = True
+    batchnorm: bool = True
+    recipe: str = "ordinary"
+    relevant: Callable[[Any, Spec, int], dict[str, Any]] = everything
+    peak_bytes: Callable[[Any, int, int, int, int], int] | None = None
+
+
+def names() -> list[str]:
+    """Return all methods: selections, those without a teacher first, then learnt ones, `whole`."""
+    found = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+    return sorted(found, key=lambda name: (KINDS.index(face(name).kind), face(name).teachers, name))
+
+
+@functools.cache
+def face(name: str) -> Face:
+    """Return what planning has to know of the method `name`.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    known = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+    if name not in known:
+        raise InputError(
+            f"method '{name}' is not one of {', '.join(known)}{did_you_mean(name, known)}"
+        )
+    found: Face = importlib.import_module(f"{__name__}.{name}.settings").FACE
+    return found
+
+
+def body(name: str) -> ModuleType:
+    """Return the module that makes the sets of method `name`; it imports PyTorch.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    face(name)
+    return importlib.import_module(f"{__name__}.{name}.method")

@@ -1,0 +1,1 @@
+"""Training fresh networks on a set, and testing them."""

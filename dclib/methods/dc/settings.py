@@ -1,0 +1,83 @@
+"""The settings of `dc`, and what planning has to know of it."""
+
+import dataclasses
+from typing import Any, Literal
+
+from dclib import footprint
+from dclib.fields import Count, Momentum, Precision, Rate, settings
+from dclib.methods import Face
+from dclib.networks.names import Spec
+
+Distance = Literal["ours", "mse", "cos"]
+Engine = Literal["auto", "by_class", "batched"]
+
+# Outer steps and inner epochs by images per class, as the authors chose them.
+_LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+
+
+@settings
+class Settings:
+    """Gradient matching; the defaults are the paper's for a ConvNet."""
+
+    iterations: Count = 1000
+    """freshly initialised networks, K in the paper"""
+    outer_steps: Count | None = None
+    """matching steps for each network, T in the paper; null for the paper's (ipc 1: 1, 10: 10, 15:
+    15, 50: 50)"""
+    inner_epochs: Count | None = None
+    """epochs of training between two matching steps; null for the paper's (ipc 1: 1, 10: 50, 15:
+    33, 50: 10)"""
+    real_batch: Count = 256
+    """real images per class in a matching step"""
+    batchnorm_batch: Count = 16
+    """real images per class for BatchNorm's statistics"""
+    initialisation: Literal["noise", "real"] = "noise"
+    """what images start as: standard normal noise, or random training images"""
+    lr_img: Rate = 0.1
+    """learning rate of the images"""
+    momentum_img: Momentum = 0.5
+    """momentum of the images"""
+    lr_net: Rate = 0.01
+    """learning rate of the network"""
+    batch_net: Count = 256
+    """batch size of the network's training"""
+    distance: Distance = "ours"
+    """distance of two sets of gradients: the paper's, squared differences, or one cosine"""
+    precision: Precision = "tf32"
+    """of convolutions; tf32 means fp32 where there is no GPU that has it; bf16 in bfloat16"""
+    engine: Engine = "auto"
+    """what computes the matching; auto: batched over classes on a GPU, class by class on a CPU"""
+
+    def loops(self, ipc: int) -> tuple[int, int]:
+        """Return outer steps and inner epochs for `ipc` images per class.
+
+        The authors define them for 1, 10, 20, 30, 40 and 50; for every other ipc the same law is
+        followed: as many outer steps as images, and 500 inner epochs divided by them.
+        """
+        outer, inner = _LOOPS.get(ipc, (ipc, max(1, round(500 / ipc))))
+        return self.outer_steps or outer, self.inner_epochs or inner
+
+
+def relevant(settings: Settings, network: Spec, ipc: int) -> dict[str, Any]:
+    """Return the settings that can touch the set: with one outer step no network is trained."""
+    outer, inner = settings.loops(ipc)
+    resolved = {**dataclasses.asdict(settings), "outer_steps": outer, "inner_epochs": inner}
+    idle = {"inner_epochs", "lr_net", "batch_net"} if outer == 1 else set()
+    if not network.batchnorm:
+        idle.add("batchnorm_batch")
+    return {key: value for key, value in resolved.items() if key not in idle}
+
+
+def peak_bytes(
+    settings: Settings, activation_bytes: int, parameters: int, classes: int, ipc: int
+) -> int:
+    """Return the bytes that an iteration takes at its peak."""
+    real = settings.real_batch
+    if settings.engine != "batched":  # those take all of a class at once
+        real = min(real, footprint.passing(activation_bytes))
+    matching = footprint.FIRST_ORDER * real + footprint.SECOND_ORDER * ipc
+    training = footprint.FIRST_ORDER * min(settings.batch_net, classes * ipc)
+    return int(activation_bytes * max(matching, training))
+
+
+FACE = Face(Settings, "learnt", relevant=relevant, peak_bytes=peak_bytes)

@@ -1,0 +1,1 @@
+"""The real images that a network forgets most often in training."""

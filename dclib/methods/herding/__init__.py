@@ -1,0 +1,1 @@
+"""Real images whose mean feature is that of their class."""

@@ -1,0 +1,1 @@
+"""Random training images of every class."""

@@ -1,0 +1,1 @@
+"""The whole training split: the upper bound, of which no set is made."""
