@@ -75,7 +75,7 @@ class Residual(nn.Module):
 
     def forward(
         self, maps: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch width half_height half_width"]:
+    ) -> Float[Tensor, "batch maps new_height new_width"]:
         """Return the maps of the block."""
         return functional.relu(self.residual(maps) + self.shortcut(maps))
 

@@ -443,9 +443,8 @@ def parse(name: str) -> Spec:
     """
     base, *words = name.split("-")
     if base not in NETWORKS or (words and not callable(NETWORKS[base].layers)):
-        raise InputError(
-            f"network {name!r} is not one of {', '.join(NAMES)}{did_you_mean(name, NAMES)}"
-        )
+        hint = did_you_mean(name, NAMES) or did_you_mean(base, NAMES)
+        raise InputError(f"network {name!r} is not one of {', '.join(NAMES)}{hint}")
     chosen: dict[str, str] = {}
     for word in words:
         kind = next((kind for kind in _OPTIONS if re.fullmatch(_OPTIONS[kind], word)), None)

@@ -1,14 +1,21 @@
 """Names, sizes, parameter counts and training of every network."""
 
 import logging
+import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
+from conftest import ROOT
+from examples.insertion import with_network
 from torch import nn
 from torch.nn import functional
 
+from dclib import memory
 from dclib.errors import InputError
-from dclib.networks import plans as networks
+from dclib.networks import layers, names, plans
 
 # Counted by hand from the layers in the papers: 1x28x28, then 3x32x32.
 PARAMETERS = {
@@ -34,18 +41,24 @@ VARIANTS = [
         "nopool", "maxpool",
     )
 ]  # fmt: skip
+MIXED = [
+    "ConvNet-depth2-width16-swish-groupnorm-maxpool",
+    "ConvNet-width8-nopool-layernorm-depth1",
+    "ConvNet-width8-sigmoid-batchnorm-maxpool",
+]
 
 
 def test_every_network_has_its_count():
-    assert set(PARAMETERS) == set(networks.NAMES)
+    assert set(PARAMETERS) == set(names.NAMES)
 
 
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameter_counts_and_output_shapes(name, which):
     channels, size = SIZES[which]
-    network = networks.build(name, channels, size, 10)
+    network = plans.build(name, channels, size, 10)
     assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name][which]
+    assert names.parse(name).parameters(channels, size, 10) == PARAMETERS[name][which]
     assert network(torch.randn(2, channels, *size)).shape == (2, 10)
     assert network.features(torch.randn(2, channels, *size)).ndim == 2
 
@@ -55,7 +68,7 @@ def test_parameter_counts_and_output_shapes(name, which):
 def test_trains(name, channels, size):
     """A few steps on a handful of images bring the loss down."""
     torch.manual_seed(0)
-    network = networks.build(name, channels, size, 2)
+    network = plans.build(name, channels, size, 2)
     images = torch.randn(4, channels, *size)
     labels = torch.tensor([0, 1, 0, 1])
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001)
@@ -70,24 +83,77 @@ def test_trains(name, channels, size):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "smallest"),
-    [("LeNet", 16), ("AlexNet", 16), ("VGG11", 32), ("VGG11BN", 32), ("ResNet18", 25),
-     ("ResNet18BN", 25), ("ResNet18_AP", 16), ("ResNet18BN_AP", 16), ("ConvNet-depth4", 16)],
-)  # fmt: skip
-def test_too_small_images_are_refused_with_the_smallest_size(name, smallest):
-    with pytest.raises(InputError, match="images of 8x8 are too small") as raised:
-        networks.build(name, 1, (8, 8), 10)
-    assert f"the smallest that it takes are {smallest}x{smallest}" in str(raised.value)
-    assert "\n" not in str(raised.value)
-    assert networks.build(name, 1, (smallest, smallest), 10)(
-        torch.randn(2, 1, smallest, smallest)
-    ).shape == (2, 10)
+@pytest.mark.parametrize("name", [*PARAMETERS, *VARIANTS, *MIXED])
+def test_weights_are_drawn_layer_by_layer_as_pytorch_draws_them(name):
+    """The same seed gives the same network as ever: nothing else is drawn, in no other order."""
+    torch.manual_seed(0)
+    network = plans.build(name, 3, (32, 32), 10)
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            inputs, bias = layer.in_channels, layer.bias is not None
+            fresh = nn.Conv2d(inputs, layer.out_channels, layer.kernel_size, bias=bias)
+        elif isinstance(layer, nn.Linear):
+            fresh = nn.Linear(layer.in_features, layer.out_features)
+        else:
+            continue
+        for parameter, expected in zip(layer.parameters(), fresh.parameters(), strict=True):
+            assert torch.equal(parameter, expected)
+    assert torch.equal(drawn, torch.rand(1))
+
+
+@pytest.mark.parametrize("name", [*PARAMETERS, *VARIANTS, *MIXED])
+def test_what_a_name_tells_is_what_the_network_has(name):
+    spec, fitting = names.parse(name), 0
+    for size in [(8, 8), (8, 12), (28, 28), (32, 32), (36, 33)]:
+        if not spec.takes(size):
+            continue
+        fitting += 1
+        for channels in (1, 3):
+            with torch.device("meta"):
+                network = plans.build(name, channels, size, 7)
+            parameters = sum(parameter.numel() for parameter in network.parameters())
+            assert spec.parameters(channels, size, 7) == parameters
+            kept = memory.activation_bytes(network, (channels, *size))
+            assert spec.activation_bytes(channels, size) == kept
+            assert spec.batchnorm == bool(plans.batch_norms(network))
+    assert fitting
+
+
+SMALLEST = {
+    "LeNet": 16, "AlexNet": 16, "VGG11": 32, "VGG11BN": 32, "ResNet18": 25, "ResNet18BN": 25,
+    "ResNet18_AP": 16, "ResNet18BN_AP": 16, "ConvNet-depth3": 8, "ConvNet-depth4": 16,
+    "ConvNet-depth4-batchnorm": 16, "ConvNet-depth4-layernorm-maxpool": 16,
+    "ConvNet-depth4-nonorm": 16, "ConvNet-depth4-nopool": 2, "ConvNet-depth4-nopool-nonorm": 1,
+    "ConvNet": 2, "ConvNet-depth2": 4, "MLP": 1, "AlexCifarNet": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_too_small_images_are_refused_with_the_smallest_size(name):
+    spec, smallest = names.parse(name), SMALLEST[name]
+    assert spec.smallest_image == smallest
+    for size in [(smallest, smallest), (40, smallest), (28, 28)]:
+        assert not spec.image_fault("own", size)
+        network = plans.build(name, 1, size, 10).eval()
+        assert network(torch.randn(2, 1, *size)).isfinite().all()
+    if smallest == 1:
+        return
+    width = smallest - 1
+    fault = spec.image_fault("own", (40, width))
+    assert f"images of 'own' have {width}x40 pixels" in fault
+    with pytest.raises(InputError, match=f"images of 40x{width} are too small") as raised:
+        plans.build(name, 1, (40, width), 10)
+    for message in (fault, str(raised.value)):
+        assert f"the smallest that it takes are {smallest}x{smallest}" in message
+        assert ("(and 28x28, which are padded)" in message) == (smallest == 32)
+        assert "\n" not in message
 
 
 def test_depth_follows_from_the_image_size():
     def convolutions(name, size):
-        network = networks.build(name, 1, (size, size), 10)
+        network = plans.build(name, 1, (size, size), 10)
         return sum(isinstance(module, nn.Conv2d) for module in network.modules())
 
     assert [convolutions("ConvNet", s) for s in (4, 8, 16, 28, 32, 64)] == [1, 2, 3, 3, 3, 3]
@@ -95,19 +161,22 @@ def test_depth_follows_from_the_image_size():
 
 
 def test_a_network_too_deep_for_its_images_warns(caplog):
-    networks.flat_width.cache_clear()
+    plans._warn.cache_clear()
     with caplog.at_level(logging.WARNING):
-        networks.build("ConvNet-depth3", 1, (8, 8), 10)
+        plans.build("ConvNet-depth3", 1, (8, 8), 10)
+        plans.build("ConvNet-depth3", 1, (8, 8), 10)
+    assert len(caplog.records) == 1
     assert "maps of 2x2" in caplog.text
     assert "depth 2 suits" in caplog.text
     caplog.clear()
-    networks.build("ConvNet", 1, (8, 8), 10)
-    networks.build("ConvNet", 3, (32, 32), 10)
+    plans.build("ConvNet", 1, (8, 8), 10)
+    plans.build("ConvNet", 3, (32, 32), 10)
     assert not caplog.text
 
 
 def test_options_of_a_convnet_are_what_they_say():
-    network = networks.build("ConvNet-depth2-width16-swish-groupnorm-maxpool", 3, (32, 32), 10)
+    assert names.parse(MIXED[0]).options == (2, 16, "swish", "groupnorm", "maxpool")
+    network = plans.build(MIXED[0], 3, (32, 32), 10)
     kinds = [type(module) for module in network.features]
     block = [nn.Conv2d, nn.GroupNorm, nn.SiLU, nn.MaxPool2d]
     assert issubclass(kinds[0], nn.Conv2d)
@@ -117,28 +186,93 @@ def test_options_of_a_convnet_are_what_they_say():
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    "row",
     [
-        ("ConvNet-widht64", "'widht64' is not one of depth1..4"),
+        ("ConvNet-widht64", "'widht64' is not one of depth1..4, width1..4096, sigmoid"),
+        ("ConvNet-instancnorm", "did you mean 'instancenorm'"),
+        ("Convnet-width64", "did you mean 'ConvNet'"),
         ("ConvNet-depth5", "'depth5' is not one of"),
+        ("ConvNet-width4097", "'width4097' is not one of", "width1..4096"),
+        ("ConvNet-width08", "'width08' is not one of"),
+        ("ConvNet-", "'' is not one of"),
         ("convnet", "did you mean 'ConvNet'"),
         ("ResNet18APBN", "did you mean 'ResNet18"),
-        ("ConvNet-width6-groupnorm", "not a multiple"),
-        ("ConvNet-relu-sigmoid", "contradict"),
-        ("ConvNet-depth1-depth2", "contradict"),
+        ("VGG11-width64", "is not one of ConvNet, MLP", "did you mean 'VGG11"),
+        ("", "'' is not one of"),
+        ("Conv\x1b\nNet", r"'Conv\x1b\nNet' is not one of"),
+        ("ConvNet-relu\n", r"option 'relu\n' is not one of"),
+        ("ConvNet-width6-groupnorm", "width 6 with groupnorm", "multiples of 4"),
+        ("ConvNet-relu-sigmoid", "'relu' and 'sigmoid' contradict each other"),
+        ("ConvNet-depth1-width8-depth2", "'depth1' and 'depth2' contradict each other"),
+        ("ConvNet-swish-swish", "'swish' and 'swish' contradict each other"),
     ],
 )
-def test_unknown_names_get_one_line(name, message):
-    with pytest.raises(InputError) as raised:
-        networks.build(name, 1, (28, 28), 10)
-    assert message in str(raised.value)
-    assert "\n" not in str(raised.value)
+def test_unknown_names_get_one_line(row):
+    name, *messages = row
+    for call in (names.parse, lambda name: plans.build(name, 1, (28, 28), 10)):
+        with pytest.raises(InputError) as raised:
+            call(name)
+        assert str(raised.value).isprintable()
+        for message in messages:
+            assert message in str(raised.value)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (6, 10), (7, 8), (5, 5)])
+def test_the_pattern_is_that_of_the_names():
+    def matches(name):
+        return re.search(names.PATTERN, name) is not None
+
+    for name in [*names.NAMES, *VARIANTS, *MIXED, "ConvNet-width1", "ConvNet-width4096"]:
+        assert names.parse(name).name == name
+        assert matches(name)
+    numbers = ["depth0", "depth5", "width0", "width01", "width4097", "width12a"]
+    for name in ["", "convnet", "ConvNets", "aMLP", "VGG11-depth2", "ConvNet-",
+                 *(f"ConvNet-{number}" for number in numbers)]:  # fmt: skip
+        assert not matches(name)
+    for width in (*range(5000), 10000, 40960):
+        assert matches(f"ConvNet-width{width}") == (1 <= width <= 4096)
+
+
+def test_twins():
+    twins = {name: names.parse(name).twin for name in [*names.NAMES, "ConvNet-batchnorm"]}
+    changed = {"VGG11BN": "VGG11", "ResNet18BN": "ResNet18", "ResNet18BN_AP": "ResNet18"}
+    assert {name: twin for name, twin in twins.items() if name != twin} == changed
+
+
+def test_names_need_no_pytorch():
+    script = (
+        "import sys; from dclib.networks import names; s = names.parse('ResNet18BN'); "
+        "s.activation_bytes(3, (32, 32)), s.smallest_image; "
+        "assert not {'torch', 'numpy', 'pandas'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_a_network_of_ones_own_is_one_entry(tmp_path):
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "dclib/networks", tmp_path / "dclib/networks", ignore=ignore)
+    for file in (ROOT / "dclib").glob("*.py"):
+        shutil.copy(file, tmp_path / "dclib")
+    path = tmp_path / "dclib/networks/names.py"
+    path.write_text(with_network(path.read_text()))
+    script = """
+import re, torch
+from dclib import memory
+from dclib.networks import names, plans
+assert names.NAMES[-1] == "TinyNet" and re.search(names.PATTERN, "TinyNet")
+spec = names.parse("TinyNet")
+assert (spec.smallest_image, spec.batchnorm, spec.twin) == (4, False, "TinyNet")
+network = plans.build("TinyNet", 1, (8, 8), 10)
+assert network(torch.randn(2, 1, 8, 8)).shape == (2, 10)
+assert spec.parameters(1, (8, 8), 10) == sum(p.numel() for p in network.parameters())
+assert spec.activation_bytes(1, (8, 8)) == memory.activation_bytes(network, (1, 8, 8))
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("size", [(12, 12), (6, 10), (7, 8), (5, 5)])
 def test_the_pool_is_average_pooling_to_the_second_derivative(size):
     maps = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
-    pool = networks.Pool()
+    pool = layers.Pool()
     expected = functional.avg_pool2d(maps, 2)
     torch.testing.assert_close(pool(maps), expected, rtol=0, atol=1e-12)
     assert torch.autograd.gradcheck(pool, maps)
@@ -148,7 +282,7 @@ def test_the_pool_is_average_pooling_to_the_second_derivative(size):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_first_convolution_in_bfloat16_is_a_convolution(channels):
     torch.manual_seed(0)
-    layer = networks.FirstConv(channels, 8, 3, padding=3)
+    layer = layers.FirstConv(channels, 8, 3, padding=3)
     plain = nn.Conv2d(channels, 8, 3, padding=3)
     plain.load_state_dict(layer.state_dict())
     images = torch.randn(4, channels, 28, 28)
@@ -165,6 +299,6 @@ def test_the_first_convolution_in_bfloat16_is_a_convolution(channels):
 
 
 def test_logits_are_float32_whatever_autocast_says():
-    network = networks.build("ConvNet-width8", 1, (28, 28), 10)
+    network = plans.build("ConvNet-width8", 1, (28, 28), 10)
     with torch.autocast("cpu", torch.bfloat16):
         assert network(torch.randn(2, 1, 28, 28)).dtype == torch.float32
