@@ -8,17 +8,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import filelock
 import torch
 
 from dclib.errors import InputError
+from dclib.fields import Precision
 
 log = logging.getLogger(__name__)
 
-# Images that go through a network at once where it is not told from their size.
-MICRO_BATCH = {"cpu": 128, "cuda": 1024}
-PRECISIONS = ("fp32", "tf32", "bf16")
+PRECISIONS = get_args(Precision)
 
 _claimed: dict[int, filelock.FileLock] = {}  # the GPUs that this process holds until it ends
 

@@ -11,13 +11,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from dclib import footprint
+
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-# What a computation holds at its peak, as a multiple of what one forward pass keeps: a pass there
-# and back, and one whose backward pass is differentiated in turn.
-FIRST_ORDER, SECOND_ORDER = 2.7, 8
 
 _fitting: dict[tuple[torch.device, int], int] = {}  # pieces for which the memory sufficed at last
 _known: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], int]]" = (
@@ -61,13 +59,13 @@ def matching_bytes(network: nn.Module, shape: Sequence[int], real: int, syntheti
         real, synthetic: images of the class.
     """
     each = activation_bytes(network, shape)
-    return int(each * (FIRST_ORDER * real + SECOND_ORDER * synthetic))
+    return int(each * (footprint.FIRST_ORDER * real + footprint.SECOND_ORDER * synthetic))
 
 
 def training_bytes(network: nn.Module, shape: Sequence[int], batch: int) -> int:
     """Return the bytes that training one network on batches of `batch` images takes."""
-    parameters = sum(parameter.numel() * 4 for parameter in network.parameters())
-    return int(FIRST_ORDER * activation_bytes(network, shape) * batch + 5 * parameters)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return footprint.training_bytes(activation_bytes(network, shape), parameters, batch)
 
 
 def micro_batch(network: nn.Module, images: Tensor) -> int:
@@ -75,14 +73,10 @@ def micro_batch(network: nn.Module, images: Tensor) -> int:
 
     As many as fit into the memory that one operation may take, in passes of equal size.
     """
-    fits = passing(activation_bytes(network, images.shape[1:]), images.device)
+    each = activation_bytes(network, images.shape[1:])
+    fits = footprint.passing(each, memory_budget(images.device))
     passes = math.ceil(len(images) / fits)
     return math.ceil(len(images) / passes)
-
-
-def passing(each: int, device: torch.device) -> int:
-    """Return how many images fit through a network at once, of which one keeps `each` bytes."""
-    return max(1, int(memory_budget(device) / max(1, FIRST_ORDER * each)))
 
 
 def memory_budget(device: torch.device) -> int:
@@ -92,7 +86,7 @@ def memory_budget(device: torch.device) -> int:
     cut into the same pieces, unless memory runs out nevertheless (see `in_pieces`).
     """
     if device.type == "cpu":
-        return 2**29
+        return footprint.CPU_BUDGET
     share = torch.cuda.get_per_process_memory_fraction(device)
     return int(torch.cuda.get_device_properties(device).total_memory * share) // 2
 

@@ -53,15 +53,17 @@ Result = TypeVar("Result", covariant=True)
 
 @runtime_checkable
 class Iterative(Protocol[State, Result]):
-    """A computation in steps: a method, the training of a teacher, an evaluation.
+    """A computation in steps: a method, the training of a teacher, an evaluation."""
 
-    Attributes:
-        iterations: how many steps there are.
-        identity: what a checkpoint has to fit, like JSON: network, settings, the data's fingerprint.
-    """
+    @property
+    def iterations(self) -> int:
+        """How many steps there are."""
+        ...
 
-    iterations: int
-    identity: Any
+    @property
+    def identity(self) -> Any:
+        """What a checkpoint has to fit, like JSON: network, settings, the data's fingerprint."""
+        ...
 
     def start(self, random: Streams) -> State:
         """Return the state before the first step."""

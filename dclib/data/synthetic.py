@@ -1,6 +1,7 @@
 """A condensed or selected set of images: the tensors, what made them, and its file."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,32 +13,125 @@ from torch import Tensor
 from torch.nn import functional
 
 from dclib import files
-from dclib.data.datasets import channel_statistics, read_described
-from dclib.errors import InputError
-from dclib.tensors import write_tensors
+from dclib.data.datasets import ImageDataset, channel_statistics, read_described
+from dclib.errors import InputError, did_you_mean
+from dclib.tensors import fingerprint, unsealed, write_sealed
+
+Labels = Int64[Tensor, " n"] | Float[Tensor, "n classes"]
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSet:
-    """A few labelled images per class, in normalised space.
+    """A few labelled images per class, in normalised space, and how to train on them.
 
     Attributes:
         images: class by class, `ipc` images each.
-        labels: class indices.
+        labels: class indices, or the probability of every class.
         metadata: at least `mean`, `std` and `class_names`; files that the pipeline writes also name
             dataset, method, network, ipc, seed, settings and versions.
-        learning_rates: of the steps in which a network shall learn the images, if they are part of
-            the set (`dclib.methods.dd.method`).
+        recipe: how a network is trained on the images, a module of `dclib.training.recipes`.
+        parameters: what the recipe takes, as the learning rates of its steps.
     """
 
     images: Float[Tensor, "n channels height width"]
-    labels: Int64[Tensor, " n"]
+    labels: Labels
     metadata: Mapping[str, Any]
-    learning_rates: Float[Tensor, " steps"] | None = None
+    recipe: str = "ordinary"
+    parameters: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def like(
+        cls,
+        data: ImageDataset,
+        images: Float[Tensor, "n channels height width"],
+        labels: Labels,
+        recipe: str = "ordinary",
+        parameters: Mapping[str, Tensor] | None = None,
+        **metadata: Any,
+    ) -> "SyntheticSet":
+        """Return a set with the statistics and classes of `data`."""
+        own = {"mean": data.mean, "std": data.std, "class_names": data.class_names}
+        return cls(images, labels, {**own, **metadata}, recipe, parameters or {})
 
     def with_metadata(self, **metadata: Any) -> "SyntheticSet":
         """Return the same set with `metadata` added."""
         return dataclasses.replace(self, metadata={**self.metadata, **metadata})
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the tensors and the recipe."""
+        parameters = [self.parameters[name] for name in sorted(self.parameters)]
+        return f"{self.recipe} {fingerprint(self.images, self.labels, *parameters)}"
+
+    def check(self, what: str) -> None:
+        """Refuse numbers that nothing can be learnt from.
+
+        Args:
+            what: the set, for messages.
+
+        Raises:
+            InputError: an image or a parameter of the recipe has a NaN or an infinite number, or
+                labels are no classes of the set, or no probabilities of them.
+        """
+        floats = {"images": self.images, **self.parameters}
+        if self.labels.is_floating_point():
+            floats["labels"] = self.labels
+        for name, tensor in floats.items():
+            if not tensor.isfinite().all():
+                fault = "NaN" if tensor.isnan().any() else "infinite"
+                raise InputError(
+                    f"{what}: its {name} are not all finite, there are {fault} numbers"
+                )
+        classes = len(self.metadata["class_names"])
+        if not self.labels.is_floating_point():
+            if not ((self.labels >= 0) & (self.labels < classes)).all():
+                raise InputError(f"{what}: its labels are not from 0 to {classes - 1}")
+        elif self.labels.shape[1] != classes or not (
+            (self.labels >= 0).all() and ((self.labels.sum(1) - 1).abs() < 1e-3).all()
+        ):
+            raise InputError(
+                f"{what}: its labels are no probabilities; allowed are numbers from 0, one for "
+                f"each of its {classes} classes, that sum to 1 for every image"
+            )
+
+    def fitted(self, data: ImageDataset) -> "SyntheticSet":
+        """Return the set as networks for `data` are trained on it.
+
+        Images are normalised by the statistics of `data` if they were by others, and labels stand
+        for the classes in its order.
+
+        Raises:
+            InputError: images of another size or other channels, other classes, or numbers that are
+                not finite.
+        """
+        self.check("the set")
+        if self.images.shape[1:] != data.train_images.shape[1:]:
+            raise InputError(
+                f"the set has images of {tuple(self.images.shape[1:])}, data set '{data.name}' of "
+                f"{tuple(data.train_images.shape[1:])} (channels, height, width)"
+            )
+        own, names = [*self.metadata["class_names"]], [*data.class_names]
+        if unknown := [name for name in own if name not in names]:
+            raise InputError(
+                f"the set has class '{unknown[0]}', which is none of data set '{data.name}': "
+                f"{', '.join(names)}{did_you_mean(unknown[0], names)}"
+            )
+        if own != names and (len(set(own)) < len(own) or len(own) < len(names)):
+            raise InputError(
+                f"the set has {len(set(own))} classes, data set '{data.name}' has {len(names)}"
+            )
+        images, labels = self.images, self.labels
+        if own != names:
+            order = torch.tensor([own.index(name) for name in names], device=labels.device)
+            labels = labels[:, order] if labels.is_floating_point() else order.argsort()[labels]
+        mean, std = tuple(self.metadata["mean"]), tuple(self.metadata["std"])
+        if (mean, std) != (data.mean, data.std):
+            kind = images.dtype, images.device
+            own_mean, own_std = channel_statistics(mean, std, *kind)
+            mean_there, std_there = channel_statistics(data.mean, data.std, *kind)
+            images = (images * own_std + own_mean - mean_there) / std_there
+        made = {"mean": data.mean, "std": data.std, "class_names": data.class_names}
+        return dataclasses.replace(self, images=images, labels=labels).with_metadata(**made)
 
     def pixels(self) -> Float[Tensor, "n channels height width"]:
         """Return the images de-normalised and clipped to [0, 1]."""
@@ -50,16 +144,23 @@ class SyntheticSet:
         return (self.images * std + mean).clamp(0, 1)
 
     def save(self, path: str | Path) -> None:
-        """Write the set as float32 safetensors, with its metadata as JSON in the header."""
-        tensors = {"images": self.images.float(), "labels": self.labels}
-        if self.learning_rates is not None:
-            tensors["learning_rates"] = self.learning_rates.float()
-        write_tensors(path, tensors, self.metadata)
+        """Write the set as float32 safetensors, with its metadata as JSON in the header.
+
+        Raises:
+            InputError: it holds numbers that are not finite, or the file cannot be written.
+        """
+        self.check(str(path))
+        tensors = {"images": self.images, "labels": self.labels, **self.parameters}
+        single = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+        write_sealed(path, single, {**self.metadata, "recipe": self.recipe})
 
     def grid(self, padding: int = 1) -> Float[Tensor, "rows columns 3"]:
         """Return all images as one picture in [0, 1], a row for each class, with grey between."""
         images = functional.pad(self.pixels(), (0, padding, 0, padding), value=0.5)
-        rows = images.unflatten(0, (len(self.metadata["class_names"]), -1))
+        classes = len(self.metadata["class_names"])
+        empty = -len(images) % classes  # where an image stands for several classes
+        images = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, empty), value=0.5)
+        rows = images.unflatten(0, (classes, -1))
         picture = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
         framed = functional.pad(picture, (0, 0, padding, 0, padding, 0), value=0.5)
         return framed.expand(-1, -1, 3)
@@ -77,23 +178,42 @@ class SyntheticSet:
         """Return the set in a file that `save` wrote.
 
         Raises:
-            InputError: the file is missing, truncated or not a set.
+            Damaged: its content is not that of which the fingerprint was taken.
+            InputError: the file is missing, truncated or not a set, or has numbers that are not
+                finite.
         """
         kind = "a set of images"
-        types = {"images": (torch.float32, 4), "labels": (torch.int64, 1)}
-        tensors, metadata = read_described(path, kind, types)
-        images, labels = tensors["images"], tensors["labels"]
+        tensors, metadata = read_described(path, kind, {"images": (torch.float32, 4)})
+        if "labels" not in tensors:
+            raise InputError(f"{path}: not {kind}, it has no labels")
+        metadata = unsealed(path, tensors, metadata)
+        images, labels = tensors.pop("images"), tensors.pop("labels")
         classes = len(metadata["class_names"])
         ipc = len(images) // max(1, classes)
-        if ipc == 0 or not torch.equal(labels, class_labels(classes, ipc)):
+        fit = False
+        if labels.dtype == torch.float32:
+            fit = labels.shape == (len(images), classes) and labels.numel() > 0
+        elif labels.dtype == torch.int64 and ipc > 0:
+            fit = len(labels) == len(images) and torch.equal(labels, class_labels(classes, ipc))
+        if not fit:
             raise InputError(
-                f"{path}: not {kind}, its {len(labels)} labels do not go class by class, with as "
-                f"many of its {len(images)} images for each of the {classes} classes"
+                f"{path}: not {kind}, its labels are {labels.dtype} of shape "
+                f"{tuple(labels.shape)}; allowed are int64, class by class, with as many of its "
+                f"{len(images)} images for each of the {classes} classes, or float32 "
+                f"{(len(images), classes)}"
             )
-        rates = tensors.get("learning_rates")
-        if rates is not None and (rates.dtype, rates.ndim) != (torch.float32, 1):
-            raise InputError(f"{path}: not {kind}, its learning_rates are {rates.dtype}")
-        return cls(images, labels, metadata, rates)
+        recipe = metadata.get("recipe")
+        if not isinstance(recipe, str) or not re.fullmatch("[a-z][a-z0-9_]*", recipe):
+            raise InputError(f"{path}: not {kind}, its metadata has no recipe")
+        if strange := [name for name, tensor in tensors.items() if tensor.dtype != torch.float32]:
+            raise InputError(
+                f"{path}: not {kind}, its {strange[0]} are {tensors[strange[0]].dtype}; allowed is "
+                "float32"
+            )
+        del metadata["recipe"]
+        made = cls(images, labels, metadata, recipe, tensors)
+        made.check(str(path))
+        return made
 
 
 def class_labels(num_classes: int, ipc: int) -> Int64[Tensor, " n"]:

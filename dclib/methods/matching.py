@@ -1,6 +1,7 @@
 """Gradients of a network by class, and the distances between two sets of gradients."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from jaxtyping import Float
@@ -8,9 +9,9 @@ from torch import Tensor, func, nn
 from torch.nn import functional
 
 from dclib import memory
+from dclib.methods.dc.settings import Distance, Engine
 
-DISTANCES = ("ours", "mse", "cos")
-ENGINES = ("auto", "by_class", "batched")
+DISTANCES, ENGINES = get_args(Distance), get_args(Engine)
 
 
 def match(

@@ -11,13 +11,16 @@ For every image one of the allowed kinds is drawn (Zhao et al. 2021, section 4.1
 
 import math
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-KINDS = ("crop", "scale", "rotate", "noise")
+from dclib.fields import Augmentation
+
+KINDS = get_args(Augmentation)
 
 PAD = 4
 SCALE = 0.2

@@ -16,46 +16,23 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import devices
+from dclib import footprint
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
+from dclib.methods.dd.settings import Settings
+from dclib.networks import names
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
-from dclib.training.recipes.unrolled import Images, by_step, descend, initialise
+from dclib.training.recipes.unrolled import Images, Labels, by_step, descend, initialise
 
 PAD = 4  # pixels by which `augment_real` moves an image at most
 ADAM_EPSILON = 1e-8
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Hyper-parameters; the defaults are the paper's for MNIST.
-
-    Attributes:
-        iterations: fresh networks; 400 epochs of the real images.
-        epochs: how often the steps are repeated for each network.
-        lr_net: what all learning rates of the network begin with (the paper's for CIFAR10: 0.001).
-        lr_img, beta1, beta2: Adam on the images and on the learning rates before softplus.
-        lr_halvings: Adam's learning rate is halved after every `iterations / lr_halvings`.
-        real_batch: random training images, of any class, in the objective.
-        augment_real: pad them by reflection, crop at random and flip every other one (CIFAR10).
-    """
-
-    iterations: int = 23600
-    epochs: int = 3
-    lr_net: float = 0.02
-    lr_img: float = 0.01
-    beta1: float = 0.5
-    beta2: float = 0.999
-    lr_halvings: int = 10
-    real_batch: int = 1024
-    augment_real: bool = False
-
-
 @dataclasses.dataclass
 class State:
-    """What is learnt, Adam's moments of it, and the data and random streams it comes from.
+    """What is learnt, Adam's moments of it, and the random streams it comes from.
 
     Attributes:
         raw_rates: the learning rate of every step of every epoch, before softplus.
@@ -63,8 +40,6 @@ class State:
         done: iterations.
     """
 
-    data: ImageDataset
-    ipc: int
     random: Streams
     images: Float[Tensor, "n channels height width"]
     labels: Int64[Tensor, " n"]
@@ -88,29 +63,37 @@ class DatasetDistillation:
         self,
         network: str,
         settings: Settings,
+        data: ImageDataset,
+        ipc: int,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.network, self.settings, self.device, self.dtype = network, settings, device, dtype
-        self.iterations = settings.iterations
-
-    def start(self, data: ImageDataset, ipc: int, random: Streams) -> State:
-        """Return `ipc` images of noise per class, and the first learning rates.
+        """Prepare the learning of `ipc` images per class.
 
         Raises:
             InputError: the network has BatchNorm, or images are too small for it or for cropping.
         """
-        settings, labels = self.settings, class_labels(data.num_classes, ipc)
-        with torch.device("meta"):
-            if networks.batch_norms(self._build(data)):
-                raise InputError(
-                    f"network '{self.network}': dataset distillation takes none with BatchNorm, "
-                    f"whose statistics {data.num_classes} images a step cannot estimate"
-                )
+        spec = names.parse(network)
+        spec.check(data.image_size)
+        if spec.batchnorm:
+            raise InputError(
+                f"network '{network}': dataset distillation takes none with BatchNorm, whose "
+                f"statistics {data.num_classes} images a step cannot estimate"
+            )
         if settings.augment_real and min(data.image_size) <= PAD:
             raise InputError(
                 f"data set '{data.name}': augment_real needs images of at least {PAD + 1}x{PAD + 1}"
             )
+        self.network, self.settings, self.ipc = network, settings, ipc
+        self.device, self.dtype = device, dtype
+        self.iterations = settings.iterations
+        self.identity = [network, dataclasses.asdict(settings), data.fingerprint, ipc]
+        self.data = data.to(device)
+
+    def start(self, random: Streams) -> State:
+        """Return `ipc` images of noise per class, and the first learning rates."""
+        settings, data, ipc = self.settings, self.data, self.ipc
+        labels = class_labels(data.num_classes, ipc)
         shape = (len(labels), data.channels, *data.image_size)
         noise = torch.randn(shape, generator=random["initialisation"], dtype=self.dtype)
         inverse_softplus = math.log(math.expm1(settings.lr_net))
@@ -121,20 +104,20 @@ class DatasetDistillation:
             for name, tensor in learnt.items()
             for moment in ("exp_avg", "exp_avg_sq")
         }
-        data, labels, done = data.to(self.device), labels.to(self.device), torch.tensor(0)
-        return State(data, ipc, random, labels=labels, moments=moments, done=done, **learnt)
+        labels, done = labels.to(self.device), torch.tensor(0)
+        return State(random, labels=labels, moments=moments, done=done, **learnt)
 
     def step(self, state: State) -> dict[str, Tensor]:
         """Train one freshly initialised network, and learn from how it does on real images."""
-        classes = state.data.num_classes
+        data, classes = self.data, self.data.num_classes
         with global_seed(state.random.seed("networks"), self.device):
-            network = self._build(state.data)
+            network = networks.build(self.network, data.channels, data.image_size, classes)
             initialise(network)
         network = network.to(self.device, self.dtype)
         loss, image_gradient, rate_gradient = unrolled_gradient(
             network,
             by_step(state.images, classes),
-            by_step(state.labels, classes)[0],
+            by_step(state.labels, classes),
             functional.softplus(state.raw_rates),
             *self._real(state),
         )
@@ -145,16 +128,13 @@ class DatasetDistillation:
 
     def result(self, state: State) -> SyntheticSet:
         """Return the images and learning rates as they are now."""
-        data, rates = state.data, functional.softplus(state.raw_rates)
-        metadata = {"mean": data.mean, "std": data.std, "class_names": data.class_names}
-        return SyntheticSet(state.images.clone(), state.labels, metadata, rates)
-
-    def _build(self, data: ImageDataset) -> networks.Network:
-        return networks.build(self.network, data.channels, data.image_size, data.num_classes)
+        rates = functional.softplus(state.raw_rates)
+        images, parameters = state.images.clone(), {"learning_rates": rates}
+        return SyntheticSet.like(self.data, images, state.labels, "unrolled", parameters)
 
     def _real(self, state: State) -> tuple[Tensor, Tensor]:
         """Return up to `real_batch` random real images, normalised, and their labels."""
-        data, random = state.data, state.random
+        data, random = self.data, state.random
         order = torch.randperm(len(data.train_labels), generator=random["real batches"])
         chosen = order[: self.settings.real_batch].to(self.device)
         images = data.normalise(data.train_images[chosen], self.dtype)
@@ -177,14 +157,14 @@ class DatasetDistillation:
 def unrolled_gradient(
     network: nn.Module,
     images: Images,
-    labels: Int64[Tensor, " batch"],
+    labels: Labels,
     learning_rates: Float[Tensor, " unrolled"],
     real_images: Float[Tensor, "real channels height width"],
     real_labels: Int64[Tensor, " real"],
 ) -> tuple[Float[Tensor, ""], Images, Float[Tensor, " unrolled"]]:
     """Return the objective, and its gradients with respect to `images` and `learning_rates`.
 
-    The objective is the mean cross-entropy of the real images after `protocol.train` (Wang et al.
+    The objective is the mean cross-entropy of the real images after `unrolled.train` (Wang et al.
     2018, Algorithm 1). No graph outlives a step: the weights before every step are kept, and on the
     way back its gradient is computed anew. Where a is the objective's gradient with respect to the
     weights after a step w - r g(w, x), the step adds -r d<a, g>/dx to the gradient of its images
@@ -203,7 +183,7 @@ def unrolled_gradient(
             torch._foreach_copy_(parameters, weights[i])
         step = i % len(images)
         own = images[step].detach().requires_grad_()
-        own_loss = functional.cross_entropy(network(own), labels)
+        own_loss = functional.cross_entropy(network(own), labels[step])
         gradient = torch.autograd.grad(own_loss, parameters, create_graph=True)
         change, *changes = torch.autograd.grad(gradient, [own, *parameters], adjoint)
         products = [torch.sum(a * g.detach()) for a, g in zip(adjoint, gradient, strict=True)]
@@ -234,7 +214,7 @@ def _objective(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tens
     parameters: list[Tensor] = list(network.parameters())
     loss = torch.zeros((), dtype=images.dtype, device=images.device)
     total = [torch.zeros_like(parameter) for parameter in parameters]
-    size = devices.MICRO_BATCH[images.device.type]
+    size = footprint.MICRO_BATCH[images.device.type]
     for begin in range(0, len(labels), size):
         chunk = slice(begin, begin + size)
         part = functional.cross_entropy(network(images[chunk]), labels[chunk], reduction="sum")

@@ -1,0 +1,222 @@
+"""Training fresh networks on a set of images, and testing them on the whole test split."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from dclib import devices, footprint, memory
+from dclib.applications.evaluation.settings import ORDINARY, Settings, recipe_of
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet
+from dclib.errors import InputError
+from dclib.networks import names
+from dclib.networks import plans as networks
+from dclib.networks.plans import Network
+from dclib.seeding import Streams, global_seed
+from dclib.training import recipes
+from dclib.training.ensembles import Ensemble
+from dclib.training.examples import Examples
+
+log = logging.getLogger(__name__)
+
+
+class Results(NamedTuple):
+    """What networks trained on a set are worth.
+
+    Attributes:
+        rows: one for each model: seed, accuracies in percent, loss, epochs and seconds.
+        curve: one for each model and epoch at which it was tested.
+    """
+
+    rows: pd.DataFrame
+    curve: pd.DataFrame
+
+
+@dataclasses.dataclass
+class State:
+    """The rows of the networks that are trained so far, and the random streams."""
+
+    random: Streams
+    rows: Tensor  # float64 [models, 4]: test accuracy, train accuracy, train loss, seconds
+    curve: Tensor  # float64 [models, points]: test accuracy
+    seeds: Tensor  # int64 [models]
+    done: Tensor  # int64 scalar
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {
+            "rows": self.rows,
+            "curve": self.curve,
+            "seeds": self.seeds,
+            "done": self.done,
+        }
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(tensors[name])
+
+
+class Evaluation:
+    """Trains networks on `training`, a synthetic set, or on the whole training split if it is None.
+
+    On a GPU all networks of a set are trained at once, as far as the memory allows. On a CPU, and
+    on the whole training split, they are trained one after another, which is as fast there.
+
+    Attributes:
+        together: how many networks a step trains; between two steps a checkpoint can be left.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        settings: Settings,
+        data: ImageDataset,
+        training: SyntheticSet | None,
+        device: torch.device,
+    ) -> None:
+        """Prepare the networks' training.
+
+        Raises:
+            InputError: the set, the network and the data do not fit together.
+        """
+        names.parse(network).check(data.image_size)
+        self.network, self.settings, self.device = network, settings, device
+        self._trained_on = [data.fingerprint, training and training.fingerprint]
+        self.data = data.to(device)
+        self.tested = Examples(self.data.test_images, self.data.test_labels, self.data)
+        recipe, parameters = ORDINARY, dict[str, Tensor]()
+        images, labels = self.data.train_images, self.data.train_labels
+        if training is not None:
+            fitted = training.fitted(data)
+            images, labels = fitted.images.to(device), fitted.labels.to(device)
+            recipe = recipe_of(settings, training.recipe)
+            if recipe == training.recipe:
+                parameters = dict(training.parameters)
+        self.examples = Examples(images, labels, self.data)
+        self.recipe = recipes.create(recipe, self.examples, settings, parameters)
+        self.together = settings.models if device.type == "cuda" and training else 1
+
+    @property
+    def iterations(self) -> int:
+        """How many steps train all networks."""
+        return -(-self.settings.models // self.together)
+
+    @property
+    def identity(self) -> list[object]:
+        """What a checkpoint has to fit."""
+        settings = dataclasses.asdict(self.settings)
+        return [self.network, settings, self._trained_on, self.together]
+
+    def start(self, random: Streams) -> State:
+        """Return the state before the first network."""
+        models, points = self.settings.models, len(self.recipe.test_epochs)
+        return State(
+            random,
+            torch.zeros(models, 4, dtype=torch.float64),
+            torch.zeros(models, points, dtype=torch.float64),
+            torch.zeros(models, dtype=torch.int64),
+            torch.zeros((), dtype=torch.int64),
+        )
+
+    def step(self, state: State) -> dict[str, Tensor]:
+        """Train and test the next networks."""
+        started = time.monotonic()
+        first = int(state.done)
+        last = min(first + self.together, self.settings.models)
+        seeds = [state.random.seed("models") for _ in range(first, last)]
+        shape = self.examples.images.shape[1:]
+        each = memory.training_bytes(self._fresh_network(Streams(0)), shape, self.recipe.batch)
+        with devices.precision(self.device, self.settings.precision):
+            for part, (rows, curve) in memory.in_pieces(
+                lambda part: (part, self._train_and_test(seeds[part])),
+                len(seeds),
+                each,
+                self.device,
+            ):
+                state.rows[first:last][part, :3] = rows
+                state.curve[first:last][part] = curve
+        losses = state.rows[first:last, 2]
+        if not losses.isfinite().all():
+            model = int(losses.isfinite().logical_not().nonzero()[0])
+            raise InputError(
+                f"the loss of model {first + model + 1} is {float(losses[model])}: the learning "
+                "rate is too large"
+            )
+        state.seeds[first:last] = torch.tensor(seeds)
+        state.rows[first:last, 3] = (time.monotonic() - started) / len(seeds)
+        state.done += len(seeds)
+        for model in range(first, last):
+            log.info(
+                "model %d of %d: test accuracy %.2f %%",
+                model + 1,
+                self.settings.models,
+                state.rows[model, 0],
+            )
+        return {}
+
+    def result(self, state: State) -> Results:
+        """Return a row for each model, and one for each model and tested epoch."""
+        models = range(len(state.seeds))
+        rows = pd.DataFrame({"model": models, "seed": state.seeds.tolist()})
+        for column, name in enumerate(("test_accuracy", "train_accuracy", "train_loss")):
+            rows[name] = state.rows[:, column].numpy()
+        rows["epochs"] = self.recipe.epochs
+        rows["seconds"] = state.rows[:, 3].numpy().round(3)
+        curve = pd.DataFrame(
+            [
+                {"model": model, "epoch": epoch, "test_accuracy": float(state.curve[model, point])}
+                for model in models
+                for point, epoch in enumerate(self.recipe.test_epochs)
+            ]
+        )
+        return Results(rows, curve)
+
+    def _fresh_network(self, streams: Streams) -> Network:
+        """Return an initialised network, drawn on the CPU."""
+        data = self.data
+        with global_seed(streams.seed("network"), torch.device("cpu")):
+            network = networks.build(self.network, data.channels, data.image_size, data.num_classes)
+            self.recipe.initialise(network)
+        return network.to(self.device)
+
+    def _train_and_test(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return a row for each network, test and training accuracy and loss, and the curves."""
+        streams = [Streams(seed) for seed in seeds]
+        fresh = [self._fresh_network(own) for own in streams]
+        curve: list[Tensor] = []
+
+        def test(ensemble: Ensemble) -> None:
+            curve.append(self._measure(ensemble, self.tested)[0])
+
+        ensemble = self.recipe.train(fresh, streams, test)
+        accuracy, loss = self._measure(ensemble, self.examples)
+        return torch.stack((curve[-1], accuracy, loss), dim=1), torch.stack(curve, dim=1)
+
+    def _measure(
+        self, ensemble: Ensemble, examples: Examples
+    ) -> tuple[Float[Tensor, " models"], Float[Tensor, " models"]]:
+        """Return accuracy in percent and mean cross-entropy of every network, on the CPU."""
+        ensemble.train(False)
+        correct, loss = torch.zeros(2, ensemble.size, dtype=torch.float64, device=self.device)
+        size = max(1, footprint.MICRO_BATCH[self.device.type] // ensemble.size)
+        with torch.no_grad():
+            for begin in range(0, len(examples), size):
+                part = slice(begin, begin + size)
+                target = examples.labels[part]
+                logits = ensemble(examples.normalised(part))
+                likeliest = target.argmax(1) if target.is_floating_point() else target
+                correct += (logits.argmax(2) == likeliest).sum(1)
+                losses = functional.cross_entropy(
+                    logits.flatten(0, 1),
+                    target.expand(ensemble.size, *target.shape).flatten(0, 1),
+                    reduction="none",
+                )
+                loss += losses.view(ensemble.size, -1).sum(1)
+        return 100 * correct.cpu() / len(examples), loss.cpu() / len(examples)
