@@ -1,12 +1,20 @@
 """The types that settings are made of: each with its range, from which the schema is made."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-# Frozen dataclasses whose fields are checked, and described by the text under each of them.
-settings = dataclass(frozen=True, config=ConfigDict(use_attribute_docstrings=True, extra="forbid"))
+Kind = TypeVar("Kind")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(Field,))
+def settings(kind: type[Kind]) -> type[Kind]:
+    """Make a frozen dataclass of checked fields, described by the text under each of them."""
+    config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+    made: Any = dataclass(frozen=True, config=config)(kind)
+    return made
+
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 Number = Annotated[int, Field(ge=0, strict=True)]

@@ -4,40 +4,34 @@ It takes a mapping that somebody else has read, and needs no PyTorch, so that it
 nothing to ask it.
 """
 
-import dataclasses
+import functools
 import itertools
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
+
+from dclib import methods
+from dclib.applications.evaluation import settings as evaluation
 from dclib.data import sources
 from dclib.data.checks import Facts
 from dclib.errors import InputError, did_you_mean
-from dclib.pipeline import paths as limits
+from dclib.networks import names as networks
+from dclib.pipeline import overrides
 from dclib.pipeline import settings as configuration
 from dclib.pipeline.paths import Cell
+from dclib.teachers.reference import settings as reference
 
-# Methods that choose real images; all but `random` look at a network that was trained on them all.
-BY_REFERENCE = ("herding", "kcenter", "forgetting")
-SELECTIONS = ("random", *BY_REFERENCE)
-# Methods that learn a set, and the modules of dclib.methods that do it.
-ITERATIVE = {"dc": "dc.method", "dd": "dd.method"}
-WHOLE = "whole"
-# Methods whose set does not depend on the seed: only the first seed has a cell.
-SEEDLESS = (*BY_REFERENCE, WHOLE)
-
+WHOLE, SAME = "whole", "same"
 RESERVED = ("tables", "figures")  # folders beside those of the data sets
-# What 'the same network' means in evaluation: a set is too small to estimate BatchNorm's
-# statistics, so that a VGG or ResNet with BatchNorm is replaced by its instance-norm twin.
-_TWINS = {"VGG11BN": "VGG11", "ResNet18BN": "ResNet18", "ResNet18BN_AP": "ResNet18"}
-
 
 Evaluation = tuple[Cell, str]  # a cell and the network that its set is evaluated on
 
 
 def twin(network: str) -> str:
     """Return the network that 'the same network' means in evaluation."""
-    return _TWINS.get(network, network)
+    return networks.parse(network).twin
 
 
 def base(method: str) -> str:
@@ -45,65 +39,50 @@ def base(method: str) -> str:
     return method.split("-")[0]
 
 
-@dataclasses.dataclass(frozen=True)
 class Grid:
     """A valid configuration.
 
     Args:
-        config: see schemas/config.schema.yaml.
-        schema: that schema.
+        config: see docs/settings.md.
         look: what tells the facts of a data set, as `dclib.data.sources.look`; None to take a
             user's own data sets on trust, without a look at their files.
+        base: the configuration that `config` is an overlay on. Overrides that stand in both are
+            meant for its grid.
 
     Raises:
         InputError: a key, value or type is wrong, or two of them contradict each other.
+
+    Attributes:
+        config: with all keys as text and all defaults.
+        facts: of every data set that has been looked at, by name.
     """
 
     config: Mapping[str, Any]
-    schema: dataclasses.InitVar[Mapping[str, Any]]
-    look: dataclasses.InitVar[Callable[..., Facts] | None] = None
-    network_schema: Mapping[str, Any] = dataclasses.field(init=False)
-    facts: Mapping[str, Facts] = dataclasses.field(init=False)
+    facts: Mapping[str, Facts]
 
-    def __post_init__(self, schema: Mapping[str, Any], look: Callable[..., Facts] | None) -> None:
-        object.__setattr__(self, "config", configuration.parse(self.config, schema))
-        object.__setattr__(self, "network_schema", schema["$defs"]["network"])
-        known: dict[str, Any] = {}
-        for path, section in self._sections().items():
-            names = [_options(entry)["name"] for entry in section["datasets"]]
-            for entry in section["datasets"]:
-                options, key = _options(entry), f"config key '{path}datasets'"
-                if options["name"].lower() in RESERVED:
-                    raise InputError(
-                        f"{key}: a data set cannot be called '{options['name']}', as the folders "
-                        f"{', '.join(RESERVED)} of the results are"
-                    )
-                if "path" in options and options.get("source") not in ("folder", "npz"):
-                    raise InputError(
-                        f"{key}: data set '{options['name']}': 'path' goes with source folder or "
-                        "npz"
-                    )
-                if known.setdefault(options["name"], options) != options or (
-                    names.count(options["name"]) > 1
-                ):
-                    raise InputError(f"{key}: two data sets are called '{options['name']}'")
-        variants = [name for name in self.config["condensation"] if "-" in name]
-        allowed = {
-            "per_dataset": list(dict.fromkeys([*known, *sources.PUBLIC])),
-            "per_method": [*SELECTIONS, *ITERATIVE, WHOLE, *variants],
-            "per_network": self.network_schema,
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        look: Callable[[Mapping[str, Any]], Facts] | None = None,
+        base: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.config = configuration.parse(config)
+        self._sections = _sections(self.config)
+        self._known = self._data_sets()
+        self._refuse_two_names_of_one()
+        public = sources.without_path()
+        self.facts = {
+            name: (look or sources.look)(options)
+            for name, options in self._known.items()
+            if look or options["source"] in public
         }
-        for key in ("condensation", "reference_network", "evaluation"):
-            configuration.check_overrides(key, self.config[key], allowed)
-        facts = {
-            name: (look or sources.look)(**self.dataset(name))
-            for name in known
-            if look or self.dataset(name)["source"] in sources.PUBLIC
-        }
-        object.__setattr__(self, "facts", facts)
-        for path, section in self._sections().items():
-            for cell, tested in self._evaluations(section):
+        self._asked = {path: _evaluations(section) for path, section in self._sections.items()}
+        for path, evaluations in self._asked.items():
+            for cell, tested in dict.fromkeys((c._replace(seed=0), t) for c, t in evaluations):
                 self.check(cell, tested, path)
+        self._overrides = overrides.read(self.config["overrides"] or {})
+        self._resolved: dict[Any, dict[str, Any]] = {}
+        self._check_overrides(configuration.parse(base) if base is not None else {})
 
     @property
     def datasets(self) -> list[str]:
@@ -111,22 +90,17 @@ class Grid:
         return [_options(entry)["name"] for entry in self.config["datasets"]]
 
     def dataset(self, name: str) -> dict[str, Any]:
-        """Return the arguments of `dclib.data.readers.read` for the data set `name`.
+        """Return the options of the data set `name`, as `dclib.data.sources` takes them.
 
         Raises:
             InputError: the configuration does not know it.
         """
-        known = {
-            options["name"]: options
-            for section in self._sections().values()
-            for options in map(_options, section["datasets"])
-        }
-        if name not in known:
+        if name not in self._known:
             raise InputError(
-                f"data set '{name}' is not in the config; there are {', '.join(known)}"
-                f"{did_you_mean(name, known)}"
+                f"data set '{name}' is not in the config; there are {', '.join(self._known)}"
+                f"{did_you_mean(name, self._known)}"
             )
-        return {"source": name, **known[name]}
+        return dict(self._known[name])
 
     def check(self, cell: Cell, tested: str | None = None, path: str | None = None) -> None:
         """Refuse a cell that has no meaning, or that the data are too small for.
@@ -144,17 +118,13 @@ class Grid:
 
     def _faults(self, cell: Cell, tested: str, path: str | None) -> Iterator[tuple[str, str]]:
         """What is wrong with a cell, each with its key in the configuration."""
-        method = base(cell.method)
         tested_key = "evaluation_networks" if path else "evaluation.networks"
         used = {cell.network: "networks"} | ({tested: tested_key} if tested != cell.network else {})
         for network, key in used.items():
-            names = self.network_schema["examples"]
-            if not re.fullmatch(self.network_schema["pattern"], network):
-                hint = did_you_mean(network, names)
-                yield key, f"network '{network}' is not one of {', '.join(names)}{hint}"
-            if fault := limits.options_fault(network):
+            if fault := _network_fault(network):
                 yield key, fault
-        if (method == WHOLE) != (cell.ipc == "all"):
+        face = methods.face(base(cell.method))
+        if (face.kind == WHOLE) != (cell.ipc == "all"):
             yield (
                 "methods",
                 (
@@ -171,12 +141,12 @@ class Grid:
                     f"{', '.join(variants) or 'none'}{did_you_mean(cell.method, variants)}"
                 ),
             )
-        if method == "dd" and ("BN" in cell.network or "batchnorm" in cell.network):
+        if not face.batchnorm and networks.parse(cell.network).batchnorm:
             yield (
                 "networks",
                 (
-                    f"method '{cell.method}' with network '{cell.network}': dataset distillation "
-                    "takes no network with BatchNorm"
+                    f"method '{cell.method}' with network '{cell.network}': this method takes no "
+                    "network with BatchNorm"
                 ),
             )
         self.dataset(cell.dataset)
@@ -192,7 +162,7 @@ class Grid:
                 ),
             )
         for network, key in used.items():
-            if fault := limits.images_fault(network, cell.dataset, facts.image_size):
+            if fault := networks.parse(network).image_fault(cell.dataset, facts.image_size):
                 yield key, fault
 
     def cells(self) -> list[Cell]:
@@ -201,48 +171,46 @@ class Grid:
 
     def evaluations(self) -> list[Evaluation]:
         """Return every cell of the main grid with every network that it is evaluated on."""
-        return self._evaluations(self.config)
+        return list(self._asked[""])
 
     def table2(self) -> list[Evaluation]:
         """Return the evaluations of Table 2."""
-        return [e for section in self.config["table2"] or [] for e in self._evaluations(section)]
+        return [
+            e for path, found in self._asked.items() if path.startswith("table2") for e in found
+        ]
 
     def cross_architecture(self) -> list[Evaluation]:
         """Return the evaluations of the cross-architecture table."""
-        section = self.config["cross_architecture"]
-        return self._evaluations(section) if section else []
+        return list(self._asked.get("cross_architecture.", []))
 
     def ablations(self) -> dict[str, list[Evaluation]]:
         """Return the evaluations of every ablation by its name."""
-        sections = self.config["ablations"] or {}
-        return {name: self._evaluations(section) for name, section in sections.items() if section}
+        names = self.config["ablations"] or {}
+        found = {name: self._asked.get(f"ablations.{name}.") for name in names}
+        return {name: list(evaluations) for name, evaluations in found.items() if evaluations}
 
     def all_evaluations(self) -> list[Evaluation]:
         """Return the evaluations of all grids of the configuration, each once."""
-        ablations = itertools.chain(*self.ablations().values())
-        every = [*self.evaluations(), *self.table2(), *self.cross_architecture(), *ablations]
-        return list(dict.fromkeys(every))
+        return list(dict.fromkeys(itertools.chain(*self._asked.values())))
 
     def condensation(self, cell: Cell) -> dict[str, Any]:
-        """Return the settings with which an iterative method makes the set of `cell`."""
-        section, point = self.config["condensation"], cell._asdict()
-        settings = configuration.resolve(section[base(cell.method)], point)
-        if cell.method != base(cell.method):
-            settings.update(configuration.resolve(section[cell.method], point))
-        return dict(sorted(settings.items()))  # whatever the order in which they were written down
+        """Return all settings with which the set of `cell` is made; a selection has none."""
+        name, section = base(cell.method), self.config["condensation"]
+        if name not in section:
+            return {}
+        own = [(each, section[each]) for each in dict.fromkeys([name, cell.method])]
+        return self._settings(methods.face(name).settings, own, _point(cell, ""))
 
-    def evaluation(self, cell: Cell, network: str) -> dict[str, Any]:
-        """Return the settings with which `network` is trained on the set of `cell`."""
-        settings = configuration.resolve(
-            self.config["evaluation"], {**cell._asdict(), "network": network}
-        )
-        del settings["networks"]
-        return dict(sorted(settings.items()))
+    def evaluation(self, cell: Cell, tested: str) -> dict[str, Any]:
+        """Return all settings with which `tested` is trained on the set of `cell`."""
+        own = {k: value for k, value in self.config["evaluation"].items() if k != "networks"}
+        return self._settings(evaluation.Settings, [("evaluation", own)], _point(cell, tested))
 
-    def reference_network(self, dataset: str, network: str) -> dict[str, Any]:
-        """Return the settings with which the network of herding, kcenter, forgetting is trained."""
-        point = {"dataset": dataset, "network": network, "method": "", "ipc": ""}
-        return dict(sorted(configuration.resolve(self.config["reference_network"], point).items()))
+    def reference(self, dataset: str, network: str) -> dict[str, Any]:
+        """Return all settings of the network that herding, kcenter and forgetting look at."""
+        own = [("reference_network", self.config["reference_network"])]
+        point = _point(Cell(dataset, "", network, "", 0), "")
+        return self._settings(reference.Settings, own, point)
 
     def expected_models(self, evaluations: Sequence[Evaluation]) -> dict[str, int]:
         """Return how many networks are trained, by dataset/method/network/ipc/eval_network."""
@@ -252,40 +220,182 @@ class Grid:
             counts[key] = counts.get(key, 0) + self.evaluation(cell, network)["models"]
         return counts
 
-    def _sections(self) -> dict[str, Mapping[str, Any]]:
-        """Every part of the configuration that describes cells, by what its keys begin with."""
-        config = self.config
-        sections = {"": config}
-        for i, section in enumerate(config["table2"] or []):
-            sections[f"table2[{i}]."] = section
-        if config["cross_architecture"]:
-            sections["cross_architecture."] = config["cross_architecture"]
-        for name, section in (config["ablations"] or {}).items():
-            if section:
-                sections[f"ablations.{name}."] = section
-        return sections
+    def _settings(
+        self,
+        kind: type[Any],
+        sections: Sequence[tuple[str, Mapping[str, Any]]],
+        point: Mapping[str, str],
+    ) -> dict[str, Any]:
+        """Sections on top of each other, each with what is said of it at a point."""
+        told = [
+            (name, override)
+            for name, _ in sections
+            for override in self._overrides
+            if name in override.sections and override.holds(point)
+        ]
+        key = (*(name for name, _ in sections), *((name, each.key) for name, each in told))
+        if key not in self._resolved:
+            values: dict[str, Any] = {}
+            for section, own in sections:
+                values |= own
+                for name, override in told:
+                    values |= override.sections[name] if name == section else {}
+            try:
+                self._resolved[key] = to_jsonable_python(kind(**values))
+            except ValidationError as error:
+                fault = error.errors()[0]
+                raise InputError(
+                    f"config key '{'.'.join([sections[-1][0], *map(str, fault['loc'])])}': "
+                    f"{fault['input']!r} is not allowed; {fault['msg']}"
+                ) from error
+        return dict(self._resolved[key])
 
-    def _evaluations(self, section: Mapping[str, Any]) -> list[Evaluation]:
-        seeds = section.get("seeds") or self.config["seeds"]
-        networks = section.get("evaluation_networks") or (
-            self.config["evaluation"]["networks"] if section is self.config else ["same"]
-        )
-        pairs = []
-        for entry, method, network in itertools.product(
-            section["datasets"], section["methods"], section["networks"]
+    def _data_sets(self) -> dict[str, dict[str, Any]]:
+        """The options of every data set of the configuration, by name."""
+        known: dict[str, dict[str, Any]] = {}
+        public = sources.without_path()
+        for path, section in self._sections.items():
+            names = [_options(entry)["name"] for entry in section["datasets"]]
+            for entry in section["datasets"]:
+                options, key = _options(entry), f"config key '{path}datasets'"
+                name = options["name"]
+                if name.lower() in RESERVED:
+                    raise InputError(
+                        f"{key}: a data set cannot be called '{name}', as the folders "
+                        f"{', '.join(RESERVED)} of the results are"
+                    )
+                if "path" in options and options["source"] in public:
+                    own = " or ".join(each for each in sources.names() if each not in public)
+                    raise InputError(f"{key}: data set '{name}': 'path' goes with source {own}")
+                if known.setdefault(name, options) != options or names.count(name) > 1:
+                    raise InputError(f"{key}: two data sets are called '{name}'")
+        return known
+
+    def _refuse_two_names_of_one(self) -> None:
+        """Refuse what would be one folder on some file systems, or one network in two folders."""
+        for key, names in (
+            ("datasets", self._known),
+            ("condensation", self.config["condensation"]),
+            ("ablations", self.config["ablations"] or {}),
         ):
-            name = _options(entry)["name"]
-            tested = [twin(network) if other == "same" else other for other in networks]
-            if method == WHOLE:  # nothing was condensed, so that the tested network is the only one
-                pairs += [(Cell(name, method, n, "all", seeds[0]), n) for n in tested]
-                continue
-            for ipc, seed in itertools.product(
-                section["images_per_class"], seeds[:1] if method in SEEDLESS else seeds
-            ):
-                cell = Cell(name, method, network, str(ipc), seed)
-                pairs += [(cell, n) for n in tested]
-        return list(dict.fromkeys(pairs))
+            for one, other in _same(names, str.lower):
+                raise InputError(
+                    f"config key '{key}': '{one}' and '{other}' differ only in case, and are one "
+                    "name on some file systems; allowed is one of them"
+                )
+        used: dict[str, str] = {}
+        for path, section in self._sections.items():
+            tested = "evaluation_networks" if path else "evaluation.networks"
+            for key, place in (("networks", "networks"), ("evaluation_networks", tested)):
+                for name in section[key]:
+                    if name == SAME:
+                        continue
+                    if fault := _network_fault(name):
+                        raise InputError(f"config key '{path}{place}': {fault}")
+                    used.setdefault(name, f"{path}{place}")
+        for one, other in _same(used, lambda name: (name.split("-")[0], *sorted(name.split("-")))):
+            raise InputError(
+                f"config key '{used[other]}': '{one}' and '{other}' are the same network; allowed "
+                "is one name for it"
+            )
+
+    def _check_overrides(self, base: Mapping[str, Any]) -> None:
+        """Refuse what can never apply; what stands in `base` as well is meant for its grid."""
+        inherited = {
+            each.key: each.sections for each in overrides.read(base.get("overrides") or {})
+        }
+        own, others = _points(self.all_evaluations()), list[dict[str, str]]()
+        for override in self._overrides:
+            for section, settings in override.sections.items():
+                points = own
+                if inherited.get(override.key, {}).get(section) == settings:
+                    others = others or _points(
+                        itertools.chain(*map(_evaluations, _sections(base).values()))
+                    )
+                    points = others
+                override.check(section, points, _axes(section), functools.partial(_uses, section))
+
+
+def _sections(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Every part of a configuration that describes cells, by what its keys begin with."""
+    sections = {"": {**config, "evaluation_networks": config["evaluation"]["networks"]}}
+    for i, section in enumerate(config["table2"] or []):
+        sections[f"table2[{i}]."] = section
+    sections["cross_architecture."] = config["cross_architecture"]
+    for name, section in (config["ablations"] or {}).items():
+        sections[f"ablations.{name}."] = section
+    return {
+        path: {
+            **section,
+            "seeds": section.get("seeds") or config["seeds"],
+            "evaluation_networks": section.get("evaluation_networks") or [SAME],
+        }
+        for path, section in sections.items()
+        if section
+    }
+
+
+def _evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
+    """The evaluations of a part of a configuration, each once."""
+    seeds, pairs = section["seeds"], []
+    for entry, method, network in itertools.product(
+        section["datasets"], section["methods"], section["networks"]
+    ):
+        name, face = _options(entry)["name"], methods.face(base(method))
+        tested = [
+            twin(network if each == SAME else each) for each in section["evaluation_networks"]
+        ]
+        if face.kind == WHOLE:  # nothing is condensed, so that the tested network is the only one
+            pairs += [(Cell(name, method, n, "all", seeds[0]), n) for n in tested]
+            continue
+        for ipc, seed in itertools.product(
+            section["images_per_class"], seeds if face.seeded else seeds[:1]
+        ):
+            pairs += [(Cell(name, method, network, str(ipc), seed), n) for n in tested]
+    return list(dict.fromkeys(pairs))
+
+
+def _point(cell: Cell, tested: str) -> dict[str, str]:
+    """Where a cell and the network that is tested are on each axis of overrides."""
+    return {**cell._asdict(), "seed": str(cell.seed), "tested": tested}
+
+
+def _points(evaluations: Iterable[Evaluation]) -> list[dict[str, str]]:
+    return [_point(cell, tested) for cell, tested in evaluations]
+
+
+def _axes(section: str) -> Collection[str]:
+    """The axes on which the settings of a section can differ."""
+    if section == "reference_network":
+        return ("dataset", "network")
+    return [axis for axis in overrides.AXES if axis != "tested" or section == "evaluation"]
+
+
+def _uses(section: str, point: Mapping[str, str]) -> bool:
+    """Whether what is made at a point depends on the settings of a section."""
+    if section == "reference_network":
+        return "reference" in methods.face(base(point["method"])).teachers
+    return section in ("evaluation", point["method"], base(point["method"]))
+
+
+def _network_fault(network: str) -> str:
+    try:
+        networks.parse(network)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _same(names: Iterable[str], key: Callable[[str], Any]) -> Iterator[tuple[str, str]]:
+    """Pairs of names that are the same to `key`."""
+    first: dict[Any, str] = {}
+    for name in names:
+        if first.setdefault(key(name), name) != name:
+            yield first[key(name)], name
 
 
 def _options(entry: str | Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": entry} if isinstance(entry, str) else dict(entry)
+    """The options of a data set from its entry in the configuration."""
+    if isinstance(entry, str):
+        return {"source": entry, "name": entry}
+    return {"source": entry["name"], **entry}

@@ -1,185 +1,468 @@
-"""Whether a configuration keeps to its schema, and if not, why, in one line; its overrides."""
+"""The configuration: what it may hold, how it is read, and what it holds where it says nothing.
 
-import contextlib
+A setting is told once, as a field with its type, range, default and meaning: those of methods,
+evaluation and data sets by dclib's own classes, those of the pipeline by the ones here. The schema
+and the page of settings are made from them:
+
+    python -m dclib.pipeline.settings     writes schemas/config.schema.yaml and docs/settings.md
+"""
+
 import functools
-import json
-import math
-import operator
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
-import jsonschema
+import yaml
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypeAliasType
 
-from dclib.errors import InputError, did_you_mean
+from dclib import methods
+from dclib.applications.evaluation import settings as evaluation
+from dclib.data import sources
+from dclib.data.sources.settings import Options
+from dclib.fields import Count, Decay, settings
+from dclib.networks import names as networks
+from dclib.pipeline import documents, explain, overrides
+from dclib.teachers.reference import settings as reference
 
-_OVERRIDES = {
-    "per_dataset": "dataset",
-    "per_method": "method",
-    "per_network": "network",
-    "per_ipc": "ipc",
-}
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA, PAGE = ROOT / "schemas/config.schema.yaml", ROOT / "docs/settings.md"
+
+_Listed = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+_VARIANT = "-[A-Za-z0-9]{1,60}"
+
+# What is allowed of these, dclib's folders say: see `schema`.
+DataSet = TypeAliasType("DataSet", str)
+Method = TypeAliasType("Method", str)
+Network = TypeAliasType("Network", str)
+Tested = TypeAliasType("Tested", str)
+
+DataSets = Annotated[tuple[DataSet, ...], _Listed]
+Methods = Annotated[tuple[Method, ...], _Listed]
+Networks = Annotated[tuple[Network, ...], _Listed]
+TestedNetworks = Annotated[tuple[Tested, ...], _Listed]
+ImagesPerClass = Annotated[tuple[Count, ...], _Listed]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+Seeds = Annotated[tuple[Seed, ...], _Listed]
+Device = Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")]
+
+
+@settings
+class Section:
+    """Data sets x methods x networks x images per class x seeds."""
+
+    datasets: DataSets
+    """data sets of the grid"""
+    images_per_class: ImagesPerClass
+    """images per class (ipc) of the grid"""
+    methods: Methods
+    """what makes the sets; `whole` stands for the whole training split"""
+    networks: Networks
+    """networks that sets are condensed with"""
+    seeds: Seeds | None = None
+    """experiment seeds, one set each; null for those of the main grid"""
+    evaluation_networks: TestedNetworks | None = None
+    """networks that every set is evaluated on; null for the one it was condensed with"""
+
+
+@settings
+class Figures:
+    """Choices for the figures."""
+
+    condensed_sets_ipc: Count = 10
+    """images per class of the sets that figure 1 shows, or of the nearest ones in the grid"""
+
+
+@settings
+class Execution:
+    """How jobs run; does not make a result stale."""
+
+    device: Device = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    threads: Count = 1
+    """CPU threads of a job"""
+    gpu_jobs_per_device: Count = 1
+    """jobs that may share a GPU; --resources gpu=N allows N jobs in all"""
+    checkpoint_seconds: Decay = 60
+    """seconds between checkpoints"""
+
+
+@settings
+class Job:
+    """Memory and time of a job."""
+
+    mem_mb: Count | None = None
+    """megabytes of memory; null for what a job is predicted to take"""
+    runtime: Count = 240
+    """minutes of the first attempt; the second has twice as many"""
+
+
+@settings
+class Selection:
+    """Memory and time of a selection of real images, which takes no GPU."""
+
+    mem_mb: Count = 8000
+    """megabytes of memory"""
+    runtime: Count = 60
+    """minutes of the first attempt; the second has twice as many"""
+
+
+@settings
+class Resources:
+    """What jobs ask a cluster for."""
+
+    condense: Job = Job(runtime=720)
+    """memory and time of a condensation"""
+    evaluate: Job = Job()
+    """memory and time of an evaluation, and of a reference network"""
+    select: Selection = Selection()
+    """memory and time of a selection"""
+    max_runtime: Count = 1440
+    """minutes that no attempt exceeds: at most what the partition allows"""
+
+
+@settings
+class Evaluated:
+    """What the evaluation has beside the settings of a single one."""
+
+    networks: TestedNetworks = ("same",)
+    """networks that every set is evaluated on; same for the one it was condensed with"""
+
+
+@settings
+class Config:
+    """Every key with its meaning, type and range. An overlay holds those that it changes."""
+
+    datasets: DataSets
+    """data sets of the grid"""
+    images_per_class: ImagesPerClass
+    """images per class (ipc) of the grid"""
+    methods: Methods
+    """what makes the sets; `whole` stands for the whole training split"""
+    networks: Networks
+    """networks that sets are condensed with"""
+    seeds: Seeds
+    """experiment seeds, one set each; where none depends on it, the first seed alone"""
+    table2: tuple[Section, ...] | None = None
+    """grids that Table 2 is drawn up from; null for none"""
+    cross_architecture: Section | None = None
+    """the grid of the cross-architecture table and heat map; null for none"""
+    ablations: dict[str, Section | None] | None = None
+    """a grid for each ablation, by a name of your choice; null for none"""
+    data_dir: str | None = None
+    """folder of public data sets in torchvision's layout; null for $DCLIB_DATA_DIR, else data/"""
+    results_dir: Annotated[str, Field(min_length=1)] = "results"
+    """folder that everything is written to"""
+    condensation: dict[str, Any] = Field(default_factory=dict)
+    """settings of each method that learns a set; a variant, as dc-mse, has those of its method but
+    for what is said of it"""
+    reference_network: dict[str, Any] = Field(default_factory=dict)
+    """how the network is trained that herding, kcenter and forgetting look at, one for each data
+    set and network"""
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    """how networks are trained on the sets"""
+    overrides: dict[str, Any] | None = None
+    """settings that differ at some points of the grid, by conditions, as in `dataset=MNIST
+    method=dc`; null for none"""
+    figures: Figures = Figures()
+    """choices for the figures"""
+    execution: Execution = Execution()
+    """how jobs run; does not make a result stale. Another device, or number of threads, rounds
+    differently in the last digit"""
+    resources: Resources = Resources()
+    """what jobs ask a cluster for"""
+
+
+def learnt() -> list[str]:
+    """Return the methods that learn a set: those that have settings, and may have variants."""
+    return [name for name in methods.names() if methods.face(name).kind == "learnt"]
+
+
+def load(files: Sequence[Path], more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read configurations, each on top of the last, as Snakemake does: see `documents.read`.
+
+    Mappings are merged, everything else is replaced as a whole.
+
+    Args:
+        files: config.yaml and overlays.
+        more: what was given after --config.
+
+    Raises:
+        InputError: a file cannot be read, or is no YAML of a configuration.
+    """
+    config: dict[str, Any] = {}
+    for overlay in [*map(documents.read, files), with_text_keys(more or {})]:
+        _merge(config, overlay)
+    return config
 
 
 def with_text_keys(value: Any) -> Any:
-    """Return a configuration with all keys as text: YAML reads `10:` as a number."""
+    """Return a configuration with all keys as text."""
     if isinstance(value, Mapping):
         return {str(key): with_text_keys(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [with_text_keys(item) for item in value]
     return value
 
 
-def parse(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration that keeps to its schema, with all keys as text.
-
-    Text where the schema has no text, but a number, `true` or `null` that it spells, is taken for
-    that: YAML reads `1e-3` as text, and Snakemake everything in a list after --config.
+def parse(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration that keeps to the schema, with all keys as text and all defaults.
 
     Raises:
         InputError: the first fault, in one line.
     """
-    parsed: dict[str, Any] = with_text_keys(config)
-    validator = _Validator(schema)
-    for error in list(validator.iter_errors(parsed)):
-        if error.validator == "type" and isinstance(error.instance, str) and error.path:
-            kinds = error.validator_value
-            with contextlib.suppress(ValueError):
-                value = json.loads(error.instance.lower())
-                if any(validator.is_type(value, k) for k in _words(kinds)):
-                    *above, last = error.absolute_path
-                    functools.reduce(operator.getitem, above, parsed)[last] = value
-    for error in sorted(validator.iter_errors(parsed), key=lambda e: [str(p) for p in e.path]):
-        raise InputError(_explain(error))
-    return parsed
+    parsed = with_text_keys(config)
+    overrides.refuse_old(parsed)
+    return _filled(explain.checked(parsed, schema()), schema())
 
 
-def _is_integer(_: object, value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(_: object, value: object) -> bool:
-    return _is_integer(_, value) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _matches(
-    _: object, pattern: str, value: object, schema: Mapping[str, Any]
-) -> Iterator[jsonschema.ValidationError]:
-    """As the schema's `pattern`, but `$` does not pass over a line break at the end."""
-    if isinstance(value, str) and not re.fullmatch(pattern, value):
-        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
-
-
-_Validator = jsonschema.validators.extend(
-    jsonschema.Draft202012Validator,
-    {"pattern": _matches},
-    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
-        {"integer": _is_integer, "number": _is_number}
-    ),
-)
-
-
-def _words(kinds: str | list[str]) -> list[str]:
-    return [kinds] if isinstance(kinds, str) else kinds
-
-
-def _explain(error: jsonschema.ValidationError) -> str:
-    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)[1:]
-    schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
-    if error.validator == "additionalProperties":
-        allowed = list(schema["properties"])
-        patterns = list(schema.get("patternProperties", {}))
-        odd = next(
-            key
-            for key in error.instance
-            if key not in allowed and not any(re.search(pattern, key) for pattern in patterns)
-        )
-        full = f"{path}.{odd}" if path else odd
-        return (
-            f"config key '{full}' is unknown{did_you_mean(odd, allowed)}; allowed here: "
-            f"{', '.join(allowed)}"
-        )
-    if error.validator == "required":
-        missing = next(key for key in schema["required"] if key not in error.instance)
-        return f"config key '{f'{path}.{missing}' if path else missing}' is missing"
-    value = json.dumps(error.instance, default=str)
-    value = value if len(value) <= 60 else value[:57] + "..."
-    hint = ""
-    if isinstance(error.instance, float) and not math.isfinite(error.instance):
-        hint = " (numbers have to be finite)"
-    names = schema.get("enum") or schema.get("examples")
-    if names:
-        hint = did_you_mean(error.instance, names)
-    return f"config key '{path}': {value} is not allowed{hint}; allowed: {_allowed(schema)}"
-
-
-def _allowed(schema: Mapping[str, Any]) -> str:
-    """Describe in words what a schema takes."""
-    kinds = schema.get("type", [])
-    words = [" or ".join(_words(kinds))] if kinds else []
-    if "enum" in schema or "examples" in schema:
-        words = [f"one of {', '.join(map(str, schema.get('enum') or schema['examples']))}"]
-    limits = {
-        "minimum": "at least {}",
-        "exclusiveMinimum": "above {}",
-        "maximum": "at most {}",
-        "exclusiveMaximum": "below {}",
-        "minItems": "at least {} entries",
-        "maxItems": "at most {} entries",
-        "minLength": "not empty",
-        "maxLength": "at most {} characters",
+@functools.cache
+def schema() -> dict[str, Any]:
+    """Return the schema of a configuration, which is JSON Schema 2020-12."""
+    document = _drawn(Config)
+    keys, names = document["properties"], methods.names()
+    kinds = {name: methods.face(name).settings for name in learnt()}
+    kinds |= {"evaluation": evaluation.Settings, "reference_network": reference.Settings}
+    parts = {name: _drawn(kind) for name, kind in kinds.items()}
+    found = {name: {"$ref": f"#/$defs/{name}"} for name in kinds}
+    variants = {f"^{name}{_VARIANT}$": found[name] for name in learnt()}
+    keys["condensation"] |= {
+        "default": {},
+        "additionalProperties": False,
+        "properties": {name: {**found[name], "default": {}} for name in learnt()},
+        "patternProperties": variants,
     }
-    words += [text.format(schema[key]) for key, text in limits.items() if key in schema]
-    if schema.get("uniqueItems"):
-        words.append("no entry twice")
-    return ", ".join(words) + (f" ({schema['description']})" if "description" in schema else "")
+    tested = _drawn(Evaluated)["properties"] | parts["evaluation"]["properties"]
+    for name, properties in (
+        ("reference_network", parts["reference_network"]["properties"]),
+        ("evaluation", tested),
+    ):
+        keys[name] |= {"default": {}, "additionalProperties": False, "properties": properties}
+    keys["overrides"]["additionalProperties"] = {
+        "description": "what differs where all of the conditions hold; null for nothing",
+        "if": {"type": "null"},
+        "else": {"$ref": "#/$defs/Override"},
+    }
+    keys["ablations"]["propertyNames"] = {
+        "description": "the name of an ablation, of letters, digits, '_', '-' and blanks",
+        "type": "string",
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9 _-]*$",
+        "maxLength": 60,
+    }
+    document["$defs"] |= parts | {
+        "DataSet": _data_set(),
+        "Method": {
+            "description": f"{' and '.join(learnt())} may have variants, as {learnt()[0]}-x, with "
+            "settings of their own in condensation",
+            "type": "string",
+            "examples": names,
+            "pattern": f"^({'|'.join([*names, *(name + _VARIANT for name in learnt())])})$",
+        },
+        "Network": {
+            "description": "ConvNet may have options, as in ConvNet-width64-batchnorm",
+            "type": "string",
+            "examples": [*networks.NAMES],
+            "pattern": networks.PATTERN,
+        },
+        "Tested": {
+            "description": "same, or a network",
+            "if": {"const": "same"},
+            "else": {"$ref": "#/$defs/Network"},
+        },
+        "Override": {
+            "description": "settings by section: evaluation, reference_network, a learnt method or "
+            "a variant",
+            "type": "object",
+            "additionalProperties": False,
+            "properties": found,
+            "patternProperties": variants,
+        },
+    }
+    for part in parts.values():
+        document["$defs"] |= part.pop("$defs", {})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of the pipeline",
+        **document,
+    }
 
 
-def resolve(section: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a section at one point of the grid, overrides applied."""
-    settings = {key: value for key, value in section.items() if key not in _OVERRIDES}
-    for key, axis in _OVERRIDES.items():
-        overrides, value = section.get(key, {}), str(point[axis])
-        if axis in ("method", "network"):
-            # What is said of a method or a ConvNet holds for its variants; what says more wins.
-            parts = set(value.split("-"))
-            names = sorted(
-                (name for name in overrides if set(name.split("-")) <= parts),
-                key=lambda name: len(name.split("-")),
-            )
+def page() -> str:
+    """Return the page of settings, docs/settings.md."""
+    document, text = schema(), [_INTRODUCTION]
+    tables = {"The whole": document, "Part of a grid": document["$defs"]["Section"]}
+    for key, part in document["properties"].items():
+        part = _resolved(part)
+        if "patternProperties" in part:
+            tables |= {f"`{key}.{name}`": inner for name, inner in part["properties"].items()}
+        elif "properties" in part:
+            tables[f"`{key}`"] = part
+            for name, inner in part["properties"].items():
+                if "properties" in _resolved(inner):
+                    tables[f"`{key}.{name}`"] = inner
+    tables["An entry of `datasets`"] = document["$defs"]["DataSet"]["else"]
+    for title, part in tables.items():
+        part = _resolved(part)
+        meaning = part["description"][:1].upper() + part["description"][1:].rstrip(".")
+        text.append(f"## {title}\n\n{meaning}.\n\n| key | value | default | meaning |")
+        text.append("|---|---|---|---|\n" + "\n".join(_rows(part)) + "\n")
+    return "\n".join(text)
+
+
+_INTRODUCTION = """# Settings
+
+Made from dclib's classes by `python -m dclib.pipeline.settings`: every key of a configuration.
+`config.yaml` and overlays hold what differs from the defaults.
+
+Under `overrides`, settings differ where all of some conditions hold:
+
+```yaml
+overrides:
+  dataset=MNIST method=dc: {evaluation: {epochs: 1000, augmentation: [crop, scale, rotate]}}
+  method=whole: {evaluation: {models: 5}}
+  network=MLP: {dc: {lr_img: 0.01}}
+```
+
+A condition is on `dataset`, `method`, `network` (that a set is condensed with), `tested` (the
+network that is trained on it), `ipc` or `seed`. One on a method holds for its variants too, one on
+a ConvNet for those with further options. More conditions win over fewer and, among equally many,
+the later one. The sections are `evaluation`, `reference_network` (by `dataset` and `network`), and
+every method or variant under `condensation` (not by `tested`). What can never apply is refused.
+"""
+
+
+def _rows(schema: Mapping[str, Any]) -> Iterator[str]:
+    own = schema.get("default", {})
+    for key, part in schema["properties"].items():
+        inner = _resolved(part)
+        nested = "properties" in inner or "patternProperties" in inner
+        items = part["items"] if "items" in part else inner.get("else", {})
+        values = explain.allowed(inner) or "part of a grid or null"
+        values = values.replace("array", "list").replace("object", "mapping")
+        if items.get("enum"):
+            values += f", of {', '.join(items['enum'])}"
+        if "pattern" in inner:
+            values += f", `{inner['pattern']}`"
+        default = "required" if key in schema.get("required", []) else ""
+        if "default" in part and not nested:
+            value = own.get(key, part["default"])
+            default = f"`{yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}`"
+        cells = [f"`{key}`", "see below" if nested else values, default, part["description"]]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _drawn(kind: type) -> dict[str, Any]:
+    return _plain(TypeAdapter(kind).json_schema())
+
+
+def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema as pydantic draws it up, in the words that `explain` tells a user."""
+    plain = {key: value for key, value in schema.items() if key not in ("title", "anyOf", "const")}
+    given = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
+    if len(given) == 1:  # or null
+        if "$ref" in given[0]:
+            plain |= {"if": {"type": "null"}, "else": given[0]}
         else:
-            names = [value] if value in overrides else []
-        for name in names:
-            settings.update(resolve(overrides[name], point))
-    return settings
+            kinds = given[0]["type"]
+            plain = {**given[0], **plain, "type": [*explain.words(kinds), "null"]}
+            if "enum" in plain:
+                plain["enum"] = [*plain["enum"], None]
+    elif given:
+        plain["anyOf"] = schema["anyOf"]
+    if "const" in schema:
+        plain["enum"] = [schema["const"]]
+    if "enum" in plain:
+        del plain["type"]
+    if "description" in plain:
+        plain = {"description": " ".join(plain["description"].split()), **plain}
+        plain["description"] = " ".join(plain["description"].split())
+    for key in ("properties", "$defs"):
+        if key in plain:
+            plain[key] = {name: _plain(part) for name, part in plain[key].items()}
+    for key in ("items", "additionalProperties", "propertyNames", "else"):
+        if isinstance(plain.get(key), Mapping):
+            plain[key] = _plain(plain[key])
+    items = plain.get("items", {})
+    if "description" in plain and "description" not in items and "$ref" not in items and items:
+        plain["items"] = {"description": plain["description"], **items}
+    return plain
 
 
-def check_overrides(path: str, section: Mapping[str, Any], names: Mapping[str, Any]) -> None:
-    """Refuse an override for something that cannot exist: it would never be applied.
+def _data_set() -> dict[str, Any]:
+    """A public data set's name, or the fields of `Options`."""
+    public, every = list(sources.without_path()), sources.names()
+    named = {"enum": public, "description": "a data set without a source is one of the public ones"}
+    entry = _drawn(Options)
+    for part in entry["properties"].values():
+        if part.pop("default", part) is None:  # may be left out, but not be null
+            kinds = [kind for kind in part["type"] if kind != "null"]
+            part["type"] = kinds if len(kinds) > 1 else kinds[0]
+    return {
+        "description": entry["description"],
+        "type": ["string", "object"],
+        "if": {"type": "string"},
+        "then": {"description": "a public data set", "enum": public},
+        "else": {
+            **entry,
+            "allOf": [
+                {
+                    "if": {
+                        "properties": {
+                            "source": {"enum": [name for name in every if name not in public]}
+                        },
+                        "required": ["source"],
+                    },
+                    "then": {"required": ["name", "path"]},
+                },
+                {"if": {"not": {"required": ["source"]}}, "then": {"properties": {"name": named}}},
+            ],
+        },
+    }
 
-    Args:
-        path: of the section in the configuration.
-        names: what overrides may be for: lists of data sets (`per_dataset`) and methods
-            (`per_method`), and the schema of a network's name (`per_network`).
 
-    Raises:
-        InputError: saying what there is.
-    """
-    for key, value in section.items():
+def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema without a reference at its root."""
+    if "$ref" not in schema:
+        return schema
+    found: Mapping[str, Any] = globals()["schema"]()["$defs"][schema["$ref"].split("/")[-1]]
+    return {**found, **{key: value for key, value in schema.items() if key != "$ref"}}
+
+
+def _filled(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A valid mapping and, for the keys that it leaves out, their defaults."""
+    filled = dict(config)
+    for key, part in _resolved(schema).get("properties", {}).items():
+        default = part.get("default")
+        value = config.get(key, default)
+        if isinstance(value, Mapping):
+            own = default if isinstance(default, Mapping) else {}
+            filled[key] = _filled({**own, **value}, part)
+        elif key in config or "default" in part:
+            filled[key] = value
+    return filled
+
+
+def _merge(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
+    for key, value in overlay.items():
         if not isinstance(value, Mapping):
+            config[key] = value
             continue
-        for name in value if key in _OVERRIDES else ():
-            if key == "per_network":
-                known = re.fullmatch(names[key]["pattern"], name) is not None
-                allowed = names[key]["examples"]
-            elif key == "per_ipc":
-                known = re.fullmatch("[1-9][0-9]*|all", name) is not None
-                allowed = ["a number of images per class", "all"]
-            else:
-                known, allowed = name in names[key], names[key]
-            if not known:
-                raise InputError(
-                    f"config key '{path}.{key}.{name}': nothing is called '{name}'; allowed: "
-                    f"{', '.join(allowed)}{did_you_mean(name, allowed)}"
-                )
-        check_overrides(f"{path}.{key}", value, names)
+        if not isinstance(config.get(key), dict):
+            config[key] = {}
+        _merge(config[key], value)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def schema_text() -> str:
+    """Return what schemas/config.schema.yaml holds."""
+    text = yaml.dump(schema(), Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+    return f"# Made from dclib's classes by `python -m dclib.pipeline.settings`.\n{text}"
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema_text(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
