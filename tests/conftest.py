@@ -11,12 +11,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
 
 with install_import_hook("dclib", "typecheck.checked"):
-    import dclib.applications.evaluation
+    import dclib.applications.evaluation.evaluate
     import dclib.data.datasets
-    import dclib.data.readers
-    import dclib.methods.coresets
+    import dclib.data.sources
     import dclib.methods.dc.method
     import dclib.methods.dd.method
+    import dclib.methods.forgetting.method
+    import dclib.methods.herding.method
+    import dclib.methods.kcenter.method
+    import dclib.methods.random.method
     import dclib.pipeline.figures
     import dclib.pipeline.grid
     import dclib.pipeline.tables
@@ -26,7 +29,7 @@ with install_import_hook("dclib", "typecheck.checked"):
 @pytest.fixture(scope="session")
 def digits() -> dclib.data.datasets.ImageDataset:
     """The embedded 8x8 digits."""
-    return dclib.data.readers.read("digits")
+    return dclib.data.sources.read({"name": "digits", "source": "digits"})
 
 
 @pytest.fixture(scope="session")

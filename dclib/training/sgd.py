@@ -1,7 +1,7 @@
 """The loop of stochastic gradient descent: networks side by side, epoch by epoch."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,6 +15,7 @@ from dclib.training.ensembles import Ensemble, descend
 from dclib.training.examples import Examples
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """How networks are trained: SGD with momentum, weight decay and batches, for some epochs."""
 

@@ -1,37 +1,41 @@
 """Training on a set and testing: against a plain loop, and properties of the protocol."""
 
+import dataclasses
 import json
 
-import pandas as pd
 import pytest
 import torch
 from torch.nn import functional
 
-from dclib.applications import evaluation
-from dclib.applications.evaluation import Evaluation, Settings
-from dclib.data.synthetic import SyntheticSet
+from dclib import runner
+from dclib.applications.evaluation.evaluate import Evaluation
+from dclib.applications.evaluation.settings import Settings, peak_bytes, relevant
 from dclib.errors import InputError
-from dclib.methods import coresets
+from dclib.methods.random import method as random
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
-from dclib.training.recipes import unrolled as protocol
+from dclib.training.recipes import unrolled
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def chosen(digits):
-    return coresets.random(digits, 3, Streams("set"))
+    return random.select(digits, 3, Streams("set"))
 
 
-def make(digits, training, tmp_path, digest="", **settings):
-    made = Evaluation(
-        "ConvNet-width8", Settings(**{"models": 2, "epochs": 7, **settings}), digits, training, CPU
+def run(evaluation, tmp_path, streams="cell", **more):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    (rows, curve), progress = runner.run(
+        evaluation, Streams(streams), checkpoint=checkpoint, **more
     )
-    evaluation.evaluate(
-        made, Streams("cell"), tmp_path / "n.csv", tmp_path / "n.curve.csv", digest=digest
-    )
-    return pd.read_csv(tmp_path / "n.csv"), pd.read_csv(tmp_path / "n.curve.csv")
+    checkpoint.unlink(missing_ok=True)
+    return rows, curve
+
+
+def make(digits, training, tmp_path, **settings):
+    settings = Settings(**{"models": 2, "epochs": 7, **settings})
+    return run(Evaluation("ConvNet-width8", settings, digits, training, CPU), tmp_path)
 
 
 def test_agrees_with_a_plain_loop(digits, chosen, tmp_path):
@@ -95,12 +99,8 @@ def test_an_interrupted_evaluation_keeps_the_networks_that_are_done(digits, chos
             return super().step(state)
 
     settings = Settings(models=4, epochs=7)
-    parts = (tmp_path / "part.csv", tmp_path / "part.curve.csv")
     with pytest.raises(KeyboardInterrupt):
-        evaluation.evaluate(
-            Disturbed("ConvNet-width8", settings, digits, chosen, CPU), Streams("cell"), *parts
-        )
-    assert not parts[0].exists()
+        run(Disturbed("ConvNet-width8", settings, digits, chosen, CPU), tmp_path)
     trained = []
 
     class Counted(Evaluation):
@@ -108,24 +108,22 @@ def test_an_interrupted_evaluation_keeps_the_networks_that_are_done(digits, chos
             trained.append(int(state.done))
             return super().step(state)
 
-    evaluation.evaluate(
-        Counted("ConvNet-width8", settings, digits, chosen, CPU), Streams("cell"), *parts
-    )
+    resumed, _ = run(Counted("ConvNet-width8", settings, digits, chosen, CPU), tmp_path)
     assert trained == [2, 3]
-    resumed = pd.read_csv(parts[0])
     assert resumed.drop(columns="seconds").equals(whole.drop(columns="seconds"))
-    assert not list(tmp_path.glob("*checkpoint*"))
 
 
-def test_epochs_at_which_networks_are_tested():
-    assert Settings(epochs=300, curve_points=3).test_epochs() == [100, 200, 300]
-    assert Settings(epochs=2, curve_points=20).test_epochs() == [1, 2]
-    assert Settings(epochs=7, curve_points=3).test_epochs() == [3, 5, 7]
-    assert Settings(epochs=5, curve_points=1).test_epochs() == [5]
+@pytest.mark.parametrize(
+    ("epochs", "points", "expected"),
+    [(300, 3, [100, 200, 300]), (2, 20, [1, 2]), (7, 3, [3, 5, 7]), (5, 1, [5])],
+)
+def test_epochs_at_which_networks_are_tested(digits, chosen, epochs, points, expected):
+    settings = Settings(epochs=epochs, curve_points=points)
+    assert Evaluation("MLP", settings, digits, chosen, CPU).recipe.test_epochs == expected
 
 
 def test_a_set_of_other_images_is_refused(digits, small):
-    other = coresets.random(small, 1, Streams("set"))
+    other = random.select(small, 1, Streams("set"))
     with pytest.raises(InputError, match=r"images of \(3, 32, 32\).*\(1, 8, 8\)"):
         Evaluation("MLP", Settings(), digits, other, CPU)
     with pytest.raises(InputError, match="too small"):
@@ -133,22 +131,20 @@ def test_a_set_of_other_images_is_refused(digits, small):
 
 
 def test_random_selection(digits):
-    chosen = coresets.random(digits, 4, Streams("cell", 0))
+    chosen = random.select(digits, 4, Streams("cell", 0))
     indices = chosen.metadata["indices"]
     assert len(set(indices)) == 40
     assert torch.equal(chosen.images, digits.normalise(digits.train_images[indices]))
     assert torch.equal(digits.train_labels[indices], chosen.labels)
-    assert indices == coresets.random(digits, 4, Streams("cell", 0)).metadata["indices"]
-    assert indices != coresets.random(digits, 4, Streams("cell", 1)).metadata["indices"]
+    assert indices == random.select(digits, 4, Streams("cell", 0)).metadata["indices"]
+    assert indices != random.select(digits, 4, Streams("cell", 1)).metadata["indices"]
     with pytest.raises(InputError, match="1000 images per class, but class"):
-        coresets.random(digits, 1000, Streams("cell", 0))
+        random.select(digits, 1000, Streams("cell", 0))
     json.dumps(chosen.metadata)
 
 
 @pytest.mark.parametrize("other", ["set", "settings", "network", "stream"])
 def test_a_checkpoint_of_another_evaluation_is_not_resumed(digits, chosen, tmp_path, other, caplog):
-    paths = (tmp_path / "n.csv", tmp_path / "n.curve.csv")
-
     class Disturbed(Evaluation):
         def step(self, state):
             if int(state.done) == 1:
@@ -157,30 +153,33 @@ def test_a_checkpoint_of_another_evaluation_is_not_resumed(digits, chosen, tmp_p
 
     first = ("MLP", Settings(models=2, epochs=1), digits, chosen, CPU)
     with pytest.raises(KeyboardInterrupt):
-        evaluation.evaluate(Disturbed(*first), Streams("cell"), *paths)
+        run(Disturbed(*first), tmp_path)
     second = list(first)
     if other == "set":
-        second[3] = coresets.random(digits, 3, Streams("another set"))
+        second[3] = random.select(digits, 3, Streams("another set"))
     elif other == "settings":
         second[1] = Settings(models=2, epochs=1, lr=0.1)
     elif other == "network":
         second[0] = "ConvNet-width8"
-    streams = Streams("another cell" if other == "stream" else "cell")
-    evaluation.evaluate(Evaluation(*second), streams, *paths)
+    run(Evaluation(*second), tmp_path, "another cell" if other == "stream" else "cell")
     assert "starting afresh" in caplog.text
+
+
+def unrolled_set(chosen, rates):
+    return dataclasses.replace(chosen, recipe="unrolled", parameters={"learning_rates": rates})
 
 
 def test_a_distilled_set_is_trained_on_as_it_was_learnt(digits, chosen, tmp_path):
     """Its own steps, order and rates, against a plain loop; and alike when that is asked for."""
     rates = torch.linspace(0.05, 0.2, 6)  # two epochs of three steps
-    distilled = SyntheticSet(chosen.images, chosen.labels, chosen.metadata, rates)
+    distilled = unrolled_set(chosen, rates)
     rows, curve = make(digits, distilled, tmp_path)
     assert rows["epochs"].tolist() == [2, 2]
     assert curve["epoch"].tolist() == [2, 2]
     streams = Streams(int(rows["seed"][0]))
     with global_seed(streams.seed("network"), CPU):
         network = networks.build("ConvNet-width8", 1, (8, 8), 10)
-        protocol.initialise(network)
+        unrolled.initialise(network)
     for i, rate in enumerate(rates):
         batch = torch.arange(10) * 3 + i % 3  # image i of every class
         loss = functional.cross_entropy(network(chosen.images[batch]), chosen.labels[batch])
@@ -195,3 +194,149 @@ def test_a_distilled_set_is_trained_on_as_it_was_learnt(digits, chosen, tmp_path
     plain, _ = make(digits, chosen, tmp_path)
     assert ordinary["test_accuracy"].equals(plain["test_accuracy"])
     assert not ordinary["test_accuracy"].equals(rows["test_accuracy"])
+
+
+@pytest.mark.parametrize("rule", ["ordinary", "unrolled"])
+def test_probabilities_of_one_class_are_its_label(digits, chosen, tmp_path, rule):
+    """Sets with either kind of labels train the same networks, by either recipe."""
+    sets = [chosen, dataclasses.replace(chosen, labels=functional.one_hot(chosen.labels).float())]
+    if rule == "unrolled":
+        sets = [unrolled_set(one, torch.full((6,), 0.05)) for one in sets]
+    (hard, _), (soft, _) = (make(digits, one, tmp_path) for one in sets)
+    for column in ("test_accuracy", "train_accuracy"):
+        assert (hard[column] - soft[column]).abs().max() < 0.3
+    torch.testing.assert_close(
+        torch.tensor(hard["train_loss"]), torch.tensor(soft["train_loss"]), rtol=1e-4, atol=0
+    )
+
+
+def test_probabilities_agree_with_a_plain_loop(digits, chosen, tmp_path):
+    torch.manual_seed(0)
+    soft = dataclasses.replace(chosen, labels=torch.randn(30, 10).softmax(1))
+    rows, _ = make(digits, soft, tmp_path, batch=8, models=1, epochs=4, momentum=0.0)
+    streams = Streams(int(rows["seed"][0]))
+    with global_seed(streams.seed("network"), CPU):
+        network = networks.build("ConvNet-width8", 1, (8, 8), 10)
+    for epoch in range(4):
+        for batch in torch.randperm(30, generator=streams["order"]).split(8):
+            logs = network(soft.images[batch]).log_softmax(1)
+            loss = -(soft.labels[batch] * logs).sum(1).mean()
+            gradients = torch.autograd.grad(loss, list(network.parameters()))
+            with torch.no_grad():
+                for p, g in zip(network.parameters(), gradients, strict=True):
+                    p.sub_((0.01 if epoch < 2 else 0.001) * (g + 5e-4 * p))
+    with torch.no_grad():
+        logits = network(soft.images)
+    expected = -(soft.labels * logits.log_softmax(1)).sum(1).mean()
+    assert rows["train_loss"][0] == pytest.approx(float(expected), rel=1e-4)
+    right = (logits.argmax(1) == soft.labels.argmax(1)).double().mean()
+    assert rows["train_accuracy"][0] == pytest.approx(100 * float(right), abs=3.4)
+
+
+@pytest.mark.parametrize(
+    ("rates", "fault"),
+    [
+        (torch.zeros(0), r"one for each of the set's 3 steps in every epoch; the set has \(0,\)"),
+        (torch.ones(4), r"the set has \(4,\) of them"),
+        (torch.ones(3, 1), r"the set has \(3, 1\) of them"),
+        (torch.tensor([0.1, torch.nan, 0.1]), "its learning_rates are not all finite.* NaN"),
+        (torch.tensor([0.1, torch.inf, 0.1]), "its learning_rates are not all finite.* infinite"),
+    ],
+)
+def test_learning_rates_that_do_not_fit_are_refused(digits, chosen, rates, fault):
+    with pytest.raises(InputError, match=fault):
+        Evaluation("MLP", Settings(), digits, unrolled_set(chosen, rates), CPU)
+
+
+def test_recipes_that_do_not_fit_are_refused(digits, chosen):
+    for change, fault in (
+        ({"recipe": "unroled"}, r"'unroled' is not one of .*\(did you mean 'unrolled'\?\)"),
+        ({"recipe": "unrolled"}, "'unrolled' takes learning_rates, the set has none"),
+        ({"parameters": {"x": torch.ones(1)}}, "'ordinary' takes no parameter, the set has x"),
+    ):
+        with pytest.raises(InputError, match=fault):
+            Evaluation("MLP", Settings(), digits, dataclasses.replace(chosen, **change), CPU)
+    part = dataclasses.replace(
+        unrolled_set(chosen, torch.ones(2)),
+        images=chosen.images[:25],
+        labels=functional.one_hot(chosen.labels[:25], 10).float(),
+    )
+    with pytest.raises(InputError, match="as many images of each of the 10 classes.* 25 images"):
+        Evaluation("MLP", Settings(), digits, part, CPU)
+
+
+def test_a_set_normalised_by_other_numbers_is_trained_on_as_the_data_are(digits, chosen, tmp_path):
+    for mean, std in ((0.5, 0.5), (0.0, 1.0), (0.0, 1 / 255)):
+        images = (chosen.pixels() - mean) / std
+        metadata = {**chosen.metadata, "mean": [mean], "std": [std]}
+        other = dataclasses.replace(chosen, images=images, metadata=metadata)
+        fitted = other.fitted(digits)
+        torch.testing.assert_close(fitted.images, chosen.images, rtol=1e-4, atol=1e-5)
+        assert fitted.metadata["mean"] == digits.mean
+        (rows, _), (plain, _) = make(digits, other, tmp_path), make(digits, chosen, tmp_path)
+        torch.testing.assert_close(
+            torch.tensor(rows["train_loss"]), torch.tensor(plain["train_loss"]), rtol=1e-3, atol=0
+        )
+    assert chosen.fitted(digits).images is chosen.images  # not a bit differs
+
+
+def test_classes_in_another_order_are_put_in_that_of_the_data(digits, chosen):
+    order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
+    names = [digits.class_names[c] for c in order]
+    by_class = chosen.images.view(10, 3, *chosen.images.shape[1:])
+    other = dataclasses.replace(
+        chosen,
+        images=by_class[order].flatten(0, 1),
+        metadata={**chosen.metadata, "class_names": names},
+    )
+    for labels in (chosen.labels, functional.one_hot(chosen.labels).float()):
+        fitted = dataclasses.replace(other, labels=labels).fitted(digits)
+        found = fitted.labels.argmax(1) if labels.ndim == 2 else fitted.labels
+        for image, label in zip(fitted.images, found, strict=True):
+            assert (by_class[label] == image).flatten(1).all(1).any()
+    for wrong, fault in (
+        (["zero", *names[1:]], r"class 'zero', which is none of data set 'digits'"),
+        (names[:9], "its labels are not from 0 to 8"),
+        ([*names[:9], names[0]], "the set has 9 classes, data set 'digits' has 10"),
+    ):
+        with pytest.raises(InputError, match=fault):
+            changed = {**chosen.metadata, "class_names": wrong}
+            dataclasses.replace(chosen, metadata=changed).fitted(digits)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_images_that_are_not_finite_are_refused(digits, chosen, tmp_path, value):
+    images = chosen.images.clone()
+    images[3, 0, 2, 2] = value
+    broken = dataclasses.replace(chosen, images=images)
+    what = "NaN" if value != value else "infinite"
+    with pytest.raises(InputError, match=f"images are not all finite, there are {what} numbers"):
+        Evaluation("MLP", Settings(), digits, broken, CPU)
+    with pytest.raises(InputError, match=f"images are not all finite, there are {what} numbers"):
+        broken.save(tmp_path / "set.safetensors")
+
+
+def test_settings_that_cannot_touch_an_evaluation_are_not_among_the_relevant():
+    every = set(vars(Settings())) - {"__pydantic_initialised__"}
+    assert set(relevant(Settings(), "ordinary")) == every - {"protocol"}
+    assert set(relevant(Settings(), "unrolled")) == {"models", "precision", "protocol"}
+    assert set(relevant(Settings(protocol="ordinary"), "unrolled")) == every
+    kinds = relevant(Settings(augmentation=("crop", "noise")), "ordinary")["augmentation"]
+    assert json.loads(json.dumps(kinds)) == kinds == ["crop", "noise"]
+
+
+def test_irrelevant_settings_change_no_number(digits, chosen, tmp_path):
+    learnt = unrolled_set(chosen, torch.full((6,), 0.05))
+    changed = {"epochs": 3, "lr": 0.5, "momentum": 0.1, "weight_decay": 0.1, "batch": 2,
+               "augmentation": ("crop",), "curve_points": 2}  # fmt: skip
+    columns = ["seed", "test_accuracy", "train_accuracy", "train_loss", "epochs"]
+    one, two = make(digits, learnt, tmp_path)[0], make(digits, learnt, tmp_path, **changed)[0]
+    assert one[columns].equals(two[columns])
+    one, two = (make(digits, chosen, tmp_path, protocol=p)[0] for p in ("own", "ordinary"))
+    assert one[columns].equals(two[columns])
+
+
+def test_memory_grows_with_the_batch_as_far_as_there_are_images():
+    assert peak_bytes(Settings(batch=512), 1000, 10, 10, None) == 2.7 * 1000 * 512
+    assert peak_bytes(Settings(batch=512), 1000, 10, 10, 20) == 2.7 * 1000 * 200
+    assert peak_bytes(Settings(batch=512), 1000, 10, 10, 1) == 2 * 1000 * 128

@@ -7,7 +7,7 @@ parameters)`, which returns a `Recipe`. No list of them stands anywhere.
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from dclib.training.ensembles import Ensemble
 from dclib.training.examples import Examples
 
 
+@runtime_checkable
 class Recipe(Protocol):
     """How networks are trained on a set.
 

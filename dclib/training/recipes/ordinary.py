@@ -1,7 +1,7 @@
 """Training on a set as on any other: random batches, SGD, and augmentation if it is asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from dclib.training.recipes import require
 from dclib.training.sgd import SGD, Schedule
 
 
+@runtime_checkable
 class Settings(Schedule, Protocol):
     """What has to be set besides the schedule."""
 
