@@ -7,13 +7,14 @@ import pytest
 import torch
 from reference import dataset_distillation as reference
 
-from dclib import devices, runner
+from dclib import footprint, runner
 from dclib.data.synthetic import SyntheticSet
 from dclib.methods.dd import method as dd
-from dclib.methods.dd.method import DatasetDistillation, Settings
+from dclib.methods.dd.method import DatasetDistillation
+from dclib.methods.dd.settings import FACE, Settings, peak_bytes
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
-from dclib.training.recipes import unrolled as protocol
+from dclib.training.recipes import unrolled
 
 DOUBLE = torch.float64
 CPU = torch.device("cpu")
@@ -23,11 +24,12 @@ def problem(name, channels, size, steps, epochs, classes=3):
     """A network, and images, labels, learning rates and real images for it."""
     torch.manual_seed(1)
     network = networks.build(name, channels, (size, size), classes)
-    protocol.initialise(network)
+    unrolled.initialise(network)
     images = torch.randn(steps, classes, channels, size, size, dtype=DOUBLE)
     rates = 0.02 + 0.05 * torch.rand(steps * epochs, dtype=DOUBLE)
     real = torch.randn(20, channels, size, size, dtype=DOUBLE)
-    return network.double(), images, torch.arange(classes), rates, real, torch.arange(20) % classes
+    labels = torch.arange(classes).expand(steps, classes)
+    return network.double(), images, labels, rates, real, torch.arange(20) % classes
 
 
 def assert_near(actual, expected):
@@ -51,13 +53,13 @@ def assert_near(actual, expected):
 def test_loss_and_gradients_agree_with_one_graph_through_all_steps(
     name, channels, size, steps, epochs, monkeypatch
 ):
-    monkeypatch.setitem(devices.MICRO_BATCH, "cpu", 8)
+    monkeypatch.setitem(footprint.MICRO_BATCH, "cpu", 8)
     network, images, labels, rates, *real = problem(name, channels, size, steps, epochs)
     loss, image_gradient, rate_gradient = dd.unrolled_gradient(
         network, images, labels, rates, *real
     )
     images, rates = images.requires_grad_(), rates.requires_grad_()
-    expected = reference.objective(network, images, labels, rates, *real)
+    expected = reference.objective(network, images, labels[0], rates, *real)
     gradients = torch.autograd.grad(expected, (images, rates))
     assert_near(loss, expected.detach())
     assert_near(image_gradient, gradients[0])
@@ -87,8 +89,8 @@ def test_gradients_agree_with_finite_differences(of):
 def test_the_protocol_is_the_unrolled_training(name):
     network, images, labels, rates, *real = problem(name, 3, 32, 3, 3)
     trained = copy.deepcopy(network)
-    protocol.train(trained, images, labels, rates)
-    expected = reference.unroll(network, images, labels, rates)
+    unrolled.train(trained, images, labels, rates)
+    expected = reference.unroll(network, images, labels[0], rates)
     for parameter_name, parameter in trained.named_parameters():
         torch.testing.assert_close(parameter, expected[parameter_name], rtol=0, atol=1e-12)
     assert not torch.equal(trained.classifier.weight, network.classifier.weight)
@@ -111,8 +113,8 @@ def test_three_whole_iterations_agree_with_the_plain_loop(small, name, augment_r
     settings = Settings(
         iterations=3, epochs=2, lr_halvings=3, real_batch=15, augment_real=augment_real
     )
-    method = DatasetDistillation(name, settings, CPU, DOUBLE)
-    state = method.start(small, 2, Streams("cell"))
+    method = DatasetDistillation(name, settings, small, 2, CPU, DOUBLE)
+    state = method.start(Streams("cell"))
     before = state.images.clone()
     losses = [float(method.step(state)["loss"]) for _ in range(3)]
     images, rates, expected_losses = reference.distill(
@@ -121,15 +123,15 @@ def test_three_whole_iterations_agree_with_the_plain_loop(small, name, augment_r
     result = method.result(state)
     assert losses == pytest.approx(expected_losses, rel=0, abs=1e-9)
     torch.testing.assert_close(result.images, images, rtol=0, atol=1e-9)
-    torch.testing.assert_close(result.learning_rates, rates, rtol=0, atol=1e-9)
+    torch.testing.assert_close(result.parameters["learning_rates"], rates, rtol=0, atol=1e-9)
     assert (result.images - before).abs().max() > 1e-2  # it has learnt something at all
     assert (rates - settings.lr_net).abs().max() > 1e-5
 
 
 def test_adam_and_its_schedule_are_pytorchs(small):
     settings = Settings(iterations=40, lr_halvings=10)
-    method = DatasetDistillation("MLP", settings, CPU, DOUBLE)
-    state = method.start(small, 1, Streams("cell"))
+    method = DatasetDistillation("MLP", settings, small, 1, CPU, DOUBLE)
+    state = method.start(Streams("cell"))
     expected = state.images.clone().requires_grad_()
     optimizer = torch.optim.Adam([expected], lr=0.01, betas=(0.5, 0.999))
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 4, gamma=0.5)
@@ -145,8 +147,8 @@ def test_adam_and_its_schedule_are_pytorchs(small):
 
 def test_step_s_takes_image_s_of_every_class():
     images = torch.arange(12.0).view(6, 1, 1, 2)  # 3 classes of 2 images
-    assert protocol.by_step(images, 3)[1].flatten().tolist() == [2, 3, 6, 7, 10, 11]
-    assert protocol.by_step(torch.arange(3).repeat_interleave(2), 3).tolist() == [
+    assert unrolled.by_step(images, 3)[1].flatten().tolist() == [2, 3, 6, 7, 10, 11]
+    assert unrolled.by_step(torch.arange(3).repeat_interleave(2), 3).tolist() == [
         [0, 1, 2],
         [0, 1, 2],
     ]
@@ -156,7 +158,7 @@ def test_step_s_takes_image_s_of_every_class():
 def test_initialisation_is_xavier_normal(name):
     torch.manual_seed(0)
     network = networks.build(name, 3, (32, 32), 10)
-    protocol.initialise(network)
+    unrolled.initialise(network)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             receptive = module.weight[0, 0].numel()
@@ -185,10 +187,13 @@ def test_a_resumed_run_gives_the_same_bytes(small, tmp_path, monkeypatch):
     settings = Settings(iterations=6, real_batch=20, augment_real=True)
 
     def run(folder):
-        method = dd.create("MLP", settings, CPU)
-        return runner.run(method, small, 2, Streams("cell"), folder, metadata={"seed": 0})
+        method = dd.create("MLP", settings, small, 2, CPU)
+        checkpoint = tmp_path / folder / "checkpoint.safetensors"
+        made, progress = runner.run(method, Streams("cell"), checkpoint=checkpoint)
+        made.save(tmp_path / folder / "set.safetensors")
+        return progress.losses
 
-    run(tmp_path / "whole")
+    losses = run("whole")
     calls, gradient = [], dd.unrolled_gradient
 
     def fails_in_the_third(*arguments):
@@ -199,32 +204,37 @@ def test_a_resumed_run_gives_the_same_bytes(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(dd, "unrolled_gradient", fails_in_the_third)
     with pytest.raises(RuntimeError, match="out of memory"):
-        run(tmp_path / "resumed")
+        run("resumed")
     assert (tmp_path / "resumed" / "checkpoint.safetensors").exists()
-    run(tmp_path / "resumed")
+    assert run("resumed") == losses
     assert len(calls) == 3 + 4
-    for name in ("set.safetensors", "trace.csv"):
-        first, second = ((tmp_path / folder / name).read_bytes() for folder in ("whole", "resumed"))
-        assert first == second
+    first, second = (tmp_path / folder / "set.safetensors" for folder in ("whole", "resumed"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_learning_rates_are_saved_with_the_set(small, tmp_path):
-    method = dd.create("MLP", Settings(), CPU)
-    made = method.result(method.start(small, 4, Streams("cell")))
+    method = dd.create("MLP", Settings(), small, 4, CPU)
+    made = method.result(method.start(Streams("cell")))
+    assert made.recipe == FACE.recipe == "unrolled"
     made.save(tmp_path / "set.safetensors")
     loaded = SyntheticSet.load(tmp_path / "set.safetensors")
-    torch.testing.assert_close(loaded.learning_rates, torch.full((12,), 0.02))
-    SyntheticSet(made.images, made.labels, made.metadata).save(tmp_path / "set.safetensors")
-    assert SyntheticSet.load(tmp_path / "set.safetensors").learning_rates is None
+    assert loaded.recipe == "unrolled"
+    torch.testing.assert_close(loaded.parameters["learning_rates"], torch.full((12,), 0.02))
+
+
+def test_memory_grows_by_one_copy_of_the_weights_a_step():
+    one, two = (peak_bytes(Settings(), 1000, 10**6, 10, ipc) for ipc in (1, 2))
+    assert one == 1000 * (2.7 * 128 + 8 * 10) + 3 * 4 * 10**6
+    assert two - one == 3 * 4 * 10**6
 
 
 def test_learning_rates_stay_positive(small):
-    method = dd.create("MLP", Settings(lr_img=1.0), CPU)
-    state = method.start(small, 2, Streams("cell"))
+    method = dd.create("MLP", Settings(lr_img=1.0), small, 2, CPU)
+    state = method.start(Streams("cell"))
     for _ in range(60):  # every gradient says that they are too large
         state.done += 1
         method._adam(state, "raw_rates", torch.ones(6))
-    rates = method.result(state).learning_rates
+    rates = method.result(state).parameters["learning_rates"]
     assert (rates > 0).all()
     assert (rates < 1e-20).all()
 
@@ -233,9 +243,9 @@ def accuracy(data, made, seed):
     """Test accuracy of a fresh network after the protocol, in percent."""
     with global_seed(seed, CPU):
         network = networks.build("MLP", data.channels, data.image_size, data.num_classes)
-        protocol.initialise(network)
-    steps = protocol.by_step(made.images, data.num_classes)
-    protocol.train(network, steps, torch.arange(data.num_classes), made.learning_rates)
+        unrolled.initialise(network)
+    steps = (unrolled.by_step(one, data.num_classes) for one in (made.images, made.labels))
+    unrolled.train(network, *steps, made.parameters["learning_rates"])
     with torch.no_grad():
         predicted = network(data.normalise(data.test_images)).argmax(1)
     return 100 * float((predicted == data.test_labels).double().mean())
@@ -243,8 +253,8 @@ def accuracy(data, made, seed):
 
 def test_fresh_networks_learn_the_digits_from_a_short_distillation(digits):
     settings = Settings(iterations=300, lr_img=0.1, real_batch=256)
-    method = dd.create("MLP", settings, CPU)
-    state = method.start(digits, 3, Streams("cell"))
+    method = dd.create("MLP", settings, digits, 3, CPU)
+    state = method.start(Streams("cell"))
     noise = method.result(state)
     for _ in range(settings.iterations):
         method.step(state)
@@ -257,9 +267,9 @@ def test_fresh_networks_learn_the_digits_from_a_short_distillation(digits):
 
 def test_unfit_networks_and_images_are_refused(digits):
     with pytest.raises(ValueError, match="'ConvNet-batchnorm': dataset distillation takes none"):
-        dd.create("ConvNet-batchnorm", Settings(), CPU).start(digits, 1, Streams("cell"))
+        dd.create("ConvNet-batchnorm", Settings(), digits, 1, CPU)
     tiny = dataclasses.replace(
         digits, train_images=digits.train_images[..., :4], test_images=digits.test_images[..., :4]
     )
     with pytest.raises(ValueError, match="'digits': augment_real needs images of at least 5x5"):
-        dd.create("MLP", Settings(augment_real=True), CPU).start(tiny, 1, Streams("cell"))
+        dd.create("MLP", Settings(augment_real=True), tiny, 1, CPU)

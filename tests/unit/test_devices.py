@@ -88,14 +88,14 @@ def test_parameters_may_change_within_the_context():
 
 
 def test_pieces_are_as_large_as_the_memory_allows(monkeypatch):
-    monkeypatch.setattr(devices, "memory_budget", lambda device: 100)
+    monkeypatch.setattr(memory, "memory_budget", lambda device: 100)
     taken = memory.in_pieces(lambda piece: list(range(7))[piece], 7, 30, CPU)
     assert taken == [[0, 1, 2], [3, 4, 5], [6]]
     assert memory.in_pieces(lambda piece: list(range(2))[piece], 2, 1000, CPU) == [[0], [1]]
 
 
 def test_pieces_get_smaller_when_memory_runs_out(caplog, monkeypatch):
-    monkeypatch.setattr(devices, "_fitting", {})
+    monkeypatch.setattr(memory, "_fitting", {})
     sizes = []
 
     def limited(piece):

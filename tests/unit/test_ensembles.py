@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dclib.applications.evaluation import Evaluation, Settings
-from dclib.methods import coresets
+from dclib.applications.evaluation.evaluate import Evaluation
+from dclib.applications.evaluation.settings import Settings
+from dclib.methods.random import method as random
 from dclib.networks import plans as networks
 from dclib.seeding import Streams
 from dclib.training.ensembles import Ensemble, descend
@@ -55,17 +56,17 @@ def test_logits_and_training_are_those_of_each_network(name):
 
 @pytest.mark.parametrize("augmentation", [(), ("crop", "scale", "rotate"), ("crop", "noise")])
 def test_evaluating_networks_together_changes_nothing_but_rounding(digits, augmentation):
-    chosen = coresets.random(digits, 3, Streams("set"))
+    chosen = random.select(digits, 3, Streams("set"))
     settings = Settings(models=5, epochs=6, batch=20, curve_points=2, augmentation=augmentation)
     rows, curves = [], []
     for together in (1, 2, 5):
         made = Evaluation("ConvNet-width8", settings, digits, chosen, CPU)
         made.together = together
         state = made.start(Streams("cell"))
-        assert made.steps == -(-5 // together)
-        for _ in range(made.steps):
+        assert made.iterations == -(-5 // together)
+        for _ in range(made.iterations):
             made.step(state)
-        one, curve = made.tables(state)
+        one, curve = made.result(state)
         rows.append(one)
         curves.append(curve)
     for one, curve in zip(rows[1:], curves[1:], strict=True):
@@ -79,16 +80,17 @@ def test_evaluating_networks_together_changes_nothing_but_rounding(digits, augme
 
 
 def test_a_set_with_steps_of_its_own_is_evaluated_together_as_well(digits):
-    chosen = coresets.random(digits, 2, Streams("set"))
-    learnt = dataclasses.replace(chosen, learning_rates=torch.full((4,), 0.05))
+    chosen = random.select(digits, 2, Streams("set"))
+    rates = {"learning_rates": torch.full((4,), 0.05)}
+    learnt = dataclasses.replace(chosen, recipe="unrolled", parameters=rates)
     results = []
     for together in (1, 3):
         made = Evaluation("LeNet", Settings(models=3), resized(digits), resized(learnt), CPU)
         made.together = together
         state = made.start(Streams("cell"))
-        for _ in range(made.steps):
+        for _ in range(made.iterations):
             made.step(state)
-        results.append(made.tables(state)[0]["train_loss"])
+        results.append(made.result(state)[0]["train_loss"])
     torch.testing.assert_close(
         torch.tensor(results[0]), torch.tensor(results[1]), rtol=1e-5, atol=0
     )

@@ -9,7 +9,9 @@ from reference import gradient_matching as reference
 
 from dclib import devices
 from dclib.methods import matching
-from dclib.methods.dc.method import GradientMatching, Settings, loops
+from dclib.methods.dc.method import GradientMatching
+from dclib.methods.dc.settings import Settings, peak_bytes, relevant
+from dclib.networks import names
 from dclib.networks import plans as networks
 from dclib.seeding import Streams
 
@@ -94,8 +96,8 @@ def test_three_whole_iterations_agree_with_the_plain_loop(small, name, initialis
         iterations=3, outer_steps=3, inner_epochs=2, real_batch=15, batchnorm_batch=4,
         initialisation=initialisation, batch_net=4,
     )  # fmt: skip
-    method = GradientMatching(name, settings, CPU, DOUBLE)
-    state = method.start(small, 2, Streams("cell"))
+    method = GradientMatching(name, settings, small, 2, CPU, DOUBLE)
+    state = method.start(Streams("cell"))
     losses = [float(method.step(state)["loss"]) for _ in range(3)]
     images, outer_losses = reference.condense(
         small, 2, settings, Streams("cell"),
@@ -104,13 +106,13 @@ def test_three_whole_iterations_agree_with_the_plain_loop(small, name, initialis
     torch.testing.assert_close(state.images, images, rtol=0, atol=1e-9)
     mean = torch.tensor(outer_losses, dtype=DOUBLE).view(3, 3).mean(1) / small.num_classes
     torch.testing.assert_close(torch.tensor(losses, dtype=DOUBLE), mean, rtol=0, atol=1e-9)
-    before = method.start(small, 2, Streams("cell")).images
+    before = method.start(Streams("cell")).images
     assert (state.images - before).abs().max() > 1e-4  # it has learnt something at all
 
 
 def test_real_initialisation_is_training_images(small):
-    method = GradientMatching("MLP", Settings(initialisation="real"), CPU)
-    state = method.start(small, 4, Streams("cell"))
+    method = GradientMatching("MLP", Settings(initialisation="real"), small, 4, CPU)
+    state = method.start(Streams("cell"))
     everything = small.normalise(small.train_images)
     for image, label in zip(state.images, state.labels, strict=True):
         same = (everything == image).flatten(1).all(1).nonzero().flatten()
@@ -172,20 +174,52 @@ def test_matching_leaves_the_network_as_it_is():
 
 
 def test_loops_are_the_papers_and_continue_its_law():
-    assert [loops(n) for n in (1, 10, 20, 50)] == [(1, 1), (10, 50), (20, 25), (50, 10)]
-    assert loops(15) == (15, 33)
-    assert loops(2000) == (2000, 1)
+    assert [Settings().loops(n) for n in (1, 10, 20, 50)] == [(1, 1), (10, 50), (20, 25), (50, 10)]
+    assert Settings().loops(15) == (15, 33)
+    assert Settings().loops(2000) == (2000, 1)
+    assert Settings(outer_steps=3).loops(10) == (3, 50)
+    assert Settings(inner_epochs=7).loops(10) == (10, 7)
 
 
-def test_settings_of_the_config_are_the_defaults():
-    import yaml
-    from conftest import ROOT
+def test_settings_that_cannot_touch_a_set_are_not_among_the_relevant():
+    plain, normed = names.parse("ConvNet"), names.parse("ConvNet-batchnorm")
+    every = set(dataclasses.asdict(Settings()))
+    assert set(relevant(Settings(), normed, 10)) == every
+    assert set(relevant(Settings(), plain, 10)) == every - {"batchnorm_batch"}
+    one = relevant(Settings(), normed, 1)
+    assert set(one) == every - {"inner_epochs", "lr_net", "batch_net"}
+    # What follows from ipc is resolved: written down or not, it is the same.
+    assert relevant(Settings(outer_steps=10, inner_epochs=50), plain, 10) == relevant(
+        Settings(), plain, 10
+    )
+    assert relevant(Settings(outer_steps=1), normed, 1) == one
 
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())["condensation"]["dc"]
-    assert config.pop("per_network") == {"MLP": {"lr_img": 0.01}}
-    assert config == dataclasses.asdict(Settings())
+
+@pytest.mark.parametrize(("name", "outer"), [("ConvNet-width8", 2), ("ConvNet-width8-batchnorm", 1)])
+def test_irrelevant_settings_change_no_byte(small, name, outer):
+    settings = Settings(iterations=1, outer_steps=outer, inner_epochs=2, real_batch=8)
+    idle = set(dataclasses.asdict(settings)) - set(relevant(settings, names.parse(name), 1))
+    other = {"inner_epochs": 5, "lr_net": 0.5, "batch_net": 2, "batchnorm_batch": 3}
+    changed = dataclasses.replace(settings, **{key: other[key] for key in idle})
+    assert changed != settings
+    results = []
+    for one in (settings, changed):
+        method = GradientMatching(name, one, small, 1, CPU)
+        state = method.start(Streams("cell"))
+        method.step(state)
+        results.append(method.result(state).images)
+    assert torch.equal(*results)
+
+
+def test_memory_is_that_of_matching_a_class_or_of_training():
+    settings = Settings(real_batch=10, batch_net=256)
+    assert peak_bytes(settings, 1000, 10, 10, 1) == 1000 * (2.7 * 10 + 8)
+    assert peak_bytes(settings, 1000, 10, 100, 1) == 1000 * 2.7 * 100
+    whole = Settings(real_batch=4096, engine="batched")
+    assert peak_bytes(whole, 10**6, 10, 10, 1) == int(10**6 * (2.7 * 4096 + 8))
+    assert peak_bytes(Settings(real_batch=4096), 10**6, 10, 10, 1) < 2**29 + 10**7
 
 
 def test_a_class_smaller_than_ipc_is_refused(small):
     with pytest.raises(ValueError, match="21 images per class, but class 'a' has only 20"):
-        GradientMatching("MLP", Settings(), CPU).start(small, 21, Streams("cell"))
+        GradientMatching("MLP", Settings(), small, 21, CPU)
