@@ -3,19 +3,19 @@
 import copy
 
 import pytest
-import yaml
 from conftest import ROOT
 
 from dclib.errors import InputError
-from dclib.networks import plans as networks
+from dclib.pipeline import settings
 from dclib.pipeline.grid import Cell, Grid
 
-SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = settings.load([ROOT / "config.yaml"])
+NO_TABLES = {"table2": None, "cross_architecture": None, "ablations": None}
 
 
 def grid(**change):
-    return Grid({**copy.deepcopy(CONFIG), **change}, SCHEMA)
+    """The paper's grid with some keys changed, as an overlay on it."""
+    return Grid({**copy.deepcopy(CONFIG), **change}, base=CONFIG)
 
 
 def test_the_papers_grid():
@@ -58,13 +58,24 @@ def test_variants_of_methods_have_settings_of_their_own():
     plain = made.condensation(cell._replace(method="dc"))
     assert made.condensation(cell) == {**plain, "distance": "mse"}
     assert made.evaluation(cell, "ConvNet")["epochs"] == 1000  # what holds for dc holds for it
-    overrides = {"dc": {"epochs": 5}, "dc-mse": {"epochs": 6}}
-    section = {"networks": ["same"], "models": 1, "per_method": overrides}
-    assert grid(evaluation=section).evaluation(cell, "MLP")["epochs"] == 6
+    section = {
+        "method=dc": {"evaluation": {"epochs": 5}, "dc": {"lr_img": 2, "distance": "cos"}},
+        "method=dc-mse": {"evaluation": {"epochs": 6}, "dc": {"lr_net": 4}},
+        "ipc=1": {"dc-mse": {"lr_img": 3}},
+    }
+    made = grid(overrides=section)
+    assert made.evaluation(cell, "MLP")["epochs"] == 6
+    # What is said of the variant wins over what is said of its method, wherever it is said.
+    assert made.condensation(cell) == {
+        **grid(overrides=None).condensation(cell), "lr_img": 3, "lr_net": 4,
+    }  # fmt: skip
+    assert made.condensation(cell._replace(method="dc-cos"))["lr_net"] == 0.01
 
 
 def test_cells_without_meaning_are_refused():
     made = grid()
+    with pytest.raises(InputError, match=r"method 'hering' is not one of .*\(did you mean"):
+        made.check(Cell("MNIST", "hering", "MLP", "1", 0))
     for cell in (Cell("MNIST", "whole", "ConvNet", "10", 0), Cell("MNIST", "dc", "MLP", "all", 0)):
         with pytest.raises(InputError, match="`whole` has ipc all"):
             made.check(cell)
@@ -90,59 +101,102 @@ def test_null_leaves_a_table_out():
 
 def test_every_config_of_the_repository_is_valid():
     for path in (ROOT / "config").glob("*.yaml"):
-        config = copy.deepcopy(CONFIG)
-        merge(config, yaml.safe_load(path.read_text()))
-        assert Grid(config, SCHEMA).cells()
+        config = settings.load([ROOT / "config.yaml", path])
+        assert Grid(config, base=CONFIG).cells()
 
 
-def merge(config, overlay):
-    for key, value in overlay.items():
-        if isinstance(value, dict) and isinstance(config.get(key), dict):
-            merge(config[key], value)
-        else:
-            config[key] = value
+def test_more_conditions_win_and_then_the_later_one():
+    made = grid(
+        **NO_TABLES,
+        networks=["MLP", "ConvNet-width64"],
+        overrides={
+            "dataset=MNIST ipc=10 method=dc": {"dc": {"lr_img": 0.3}},
+            "network=MLP": {"dc": {"lr_img": 0.4}},
+            "dataset=MNIST network=ConvNet": {"dc": {"lr_img": 0.5, "lr_net": 0.5}},
+            "dataset=MNIST": {"dc": {"lr_img": 0.2}},
+            "network=MLP dataset=MNIST": {"dc": {"lr_img": 0.6}},
+            "dataset=MNIST network=ConvNet-width64": {"dc": {"lr_net": 0.7}},
+            "seed=4": {"dc": {"real_batch": 9}},
+        },
+    )
+
+    def resolved(dataset, network, ipc, seed=0):
+        settings = made.condensation(Cell(dataset, "dc", network, ipc, seed))
+        return settings["lr_img"], settings["lr_net"], settings["real_batch"]
+
+    assert resolved("SVHN", "ConvNet-width64", "1") == (0.1, 0.01, 256)
+    assert resolved("SVHN", "MLP", "10", 4) == (0.4, 0.01, 9)
+    assert resolved("MNIST", "MLP", "1") == (0.6, 0.01, 256)
+    assert resolved("MNIST", "MLP", "10") == (0.3, 0.01, 256)
+    assert resolved("MNIST", "ConvNet-width64", "15") == (0.5, 0.7, 256)
+    assert resolved("MNIST", "ConvNet-width64", "10") == (0.3, 0.7, 256)
 
 
-def test_every_key_is_described_and_closed():
-    def walk(schema, path):
-        if "$ref" in schema:
-            return
-        assert "description" in schema, path
-        if schema.get("type") == "object" and "properties" in schema:
-            assert schema["additionalProperties"] is False, path
-        for key, value in schema.get("properties", {}).items():
-            walk(value, f"{path}.{key}")
-        if "items" in schema:
-            walk(schema["items"], f"{path}[]")
-
-    walk(SCHEMA, "config")
-    for name, schema in SCHEMA["$defs"].items():
-        walk(schema, name)
-
-
-def test_network_names_of_the_schema_are_those_of_the_library():
-    assert sorted(SCHEMA["$defs"]["network"]["examples"]) == sorted(networks.NAMES)
-
-
-def test_overrides_are_applied_in_order():
-    section = {
-        "iterations": 100,
-        "lr_img": 0.1,
-        "per_dataset": {"MNIST": {"lr_img": 0.2, "per_ipc": {10: {"lr_img": 0.3}}}},
-        "per_network": {"MLP": {"lr_img": 0.4}},
-        "per_ipc": {"50": {"iterations": 7}},
+def test_a_data_set_and_method_together_win_over_the_method():
+    whole = {"method=whole dataset=MNIST": {"evaluation": {"models": 2}}, **CONFIG["overrides"]}
+    made = grid(overrides=whole)
+    models = {
+        cell.dataset: made.evaluation(cell, tested)["models"]
+        for cell, tested in made.evaluations()
+        if cell.method == "whole"
     }
-    made = grid(condensation={"dc": section, "dd": {}}, ablations=None)
+    assert models == {"MNIST": 2, "FashionMNIST": 5, "SVHN": 5, "CIFAR10": 5}
 
-    def resolved(dataset, network, ipc):
-        return made.condensation(Cell(dataset, "dc", network, ipc, 0))
 
-    assert resolved("SVHN", "ConvNet", "1") == {"iterations": 100, "lr_img": 0.1}
-    assert resolved("MNIST", "ConvNet", "1")["lr_img"] == 0.2
-    assert resolved("MNIST", "ConvNet", "10")["lr_img"] == 0.3
-    assert resolved("MNIST", "MLP", "10")["lr_img"] == 0.4
-    assert resolved("SVHN", "MLP", "1")["lr_img"] == 0.4
-    assert resolved("SVHN", "ConvNet", "50") == {"iterations": 7, "lr_img": 0.1}
+def test_the_condensing_and_the_tested_network_are_two_axes():
+    made = grid(
+        overrides={
+            "network=MLP": {"evaluation": {"epochs": 7}},
+            "tested=MLP": {"evaluation": {"batch": 8}},
+        }
+    )
+    crossing = {
+        (cell.network, tested): made.evaluation(cell, tested)
+        for cell, tested in made.cross_architecture()
+    }
+    for (network, tested), found in crossing.items():
+        assert (found["epochs"] == 7) == (network == "MLP")
+        assert (found["batch"] == 8) == (tested == "MLP")
+
+
+def test_reference_networks_have_settings_by_data_set_and_network():
+    made = grid(overrides={"dataset=SVHN": {"reference_network": {"epochs": 3}}})
+    assert made.reference("MNIST", "ConvNet")["epochs"] == 20
+    assert made.reference("SVHN", "ConvNet") == {
+        **made.reference("MNIST", "ConvNet"), "epochs": 3,
+    }  # fmt: skip
+
+
+def test_overrides_of_the_base_need_not_fit_the_grid_of_an_overlay():
+    small = {"datasets": ["digits"], "networks": ["MLP"], "methods": ["random"], **NO_TABLES}
+    assert grid(**small).cells()
+    for overrides in (
+        {**CONFIG["overrides"], "network=MLP": {"dc": {"lr_img": 0.02}}},  # no cell uses dc
+        {**CONFIG["overrides"], "dataset=MNIST": {"evaluation": {"epochs": 2}}},
+    ):
+        with pytest.raises(InputError, match="no cell "):
+            grid(**small, overrides=overrides)
+    with pytest.raises(InputError, match="no cell "):
+        Grid({**CONFIG, **small})  # nothing that it would be an overlay on
+    taken_back = {**CONFIG["overrides"], "method=whole": None}
+    made = grid(overrides=taken_back)
+    assert made.evaluation(Cell("MNIST", "whole", "ConvNet", "all", 0), "ConvNet")["models"] == 20
+
+
+def test_defaults_are_those_of_the_classes_and_are_filled_in():
+    made = grid(resources={"condense": {"mem_mb": 5}}, evaluation={"epochs": 9})
+    assert made.config["resources"]["condense"] == {"mem_mb": 5, "runtime": 720}
+    assert made.config["resources"]["select"] == {"mem_mb": 8000, "runtime": 60}
+    assert made.config["evaluation"]["networks"] == ["same"]
+    assert made.config["condensation"]["dc"]["iterations"] == 1000
+    assert made.config["condensation"]["dc-mse"] == {"distance": "mse"}
+    assert made.config["execution"]["threads"] == 1
+    assert made.condensation(made.cells()[0]) == {}  # a selection
+    # Whether a number is written with a point or not, it is the same setting.
+    one, other = (grid(condensation={"dc": {"lr_img": value}}, overrides=None, **NO_TABLES)
+                  for value in (1, "1.0"))  # fmt: skip
+    cell = Cell("MNIST", "dc", "ConvNet", "1", 0)
+    assert repr(one.condensation(cell)) == repr(other.condensation(cell))
 
 
 def test_the_papers_evaluation_rules():
@@ -188,7 +242,16 @@ def test_own_data_sets():
 
 
 def test_settings_do_not_depend_on_the_order_in_which_they_are_written_down():
-    """Snakemake compares them as text."""
-    made, turned = grid(), grid(evaluation=dict(reversed(CONFIG["evaluation"].items())))
+    section = {"epochs": 7, "batch": 8}
+    made, turned = (grid(evaluation=s) for s in (section, dict(reversed(section.items()))))
     cell = made.cells()[0]
     assert repr(made.evaluation(cell, "MLP")) == repr(turned.evaluation(cell, "MLP"))
+
+
+def test_paths_of_cells_are_read_as_they_are_built():
+    for cell in grid().cells():
+        assert Cell.of(cell.folder) == (cell, "")
+        assert Cell.of(f"{cell.folder}/eval/MLP.csv") == (cell, "eval/MLP.csv")
+    for path in ("tables/table1.csv", "MNIST/dc/MLP/ipc-0/seed-0/set.png", "a/b/c/ipc-1/seed-01"):
+        with pytest.raises(InputError, match="is not the path of a cell"):
+            Cell.of(path)

@@ -17,14 +17,12 @@ from conftest import ROOT
 from PIL import Image
 from pipeline import clone, folder
 
-from dclib.data import readers, sources
+from dclib.data import sources
 from dclib.errors import InputError
-from dclib.networks import plans as networks
-from dclib.pipeline import paths as limits
+from dclib.pipeline import paths, settings
 from dclib.pipeline.grid import Grid
 
-SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = settings.load([ROOT / "config.yaml"])
 
 
 def changed(path, value):
@@ -61,14 +59,14 @@ CONFIGS = [
     # misspelt keys
     ("seed", [1], "'seed' is unknown (did you mean 'seeds'?)", "allowed here: datasets"),
     ("condensation.dc.lr_imgs", 0.1, "(did you mean 'lr_img'?)", "allowed here: iterations"),
-    ("evaluation.per_methods", {}, "(did you mean 'per_method'?)", "allowed here: networks"),
-    ("evaluation.per_dataset.MNIST.networks", ["MLP"], "is unknown", "allowed here: models"),
+    ("evaluation.model", 5, "(did you mean 'models'?)", "allowed here: networks, models"),
+    ("overrides.dataset=MNIST.evaluation", {"networks": ["MLP"]}, "evaluation.networks' is unknown",
+     "allowed here: models"),
+    ("overrides.dataset=MNIST", {"evaluatoin": {}}, "(did you mean 'evaluation'?)", "dc, dd"),
     ("condensation.dsa", {}, "'condensation.dsa' is unknown", "allowed here: dc, dd"),
     ("cross_architecture", {"dataset": ["MNIST"]}, "cross_architecture.dataset", "'datasets'?"),
     # missing keys
     ("seeds", GONE, "'seeds' is missing", ""),
-    ("evaluation.models", GONE, "'evaluation.models' is missing", ""),
-    ("execution.device", GONE, "'execution.device' is missing", ""),
     ("table2", [{"datasets": ["MNIST"]}], "'table2[0].images_per_class' is missing", ""),
     # wrong types
     ("condensation.dc.lr_img", "fast", '"fast"', "number, above 0"),
@@ -105,18 +103,53 @@ CONFIGS = [
     ("ablations", {"w": {**SECTION, "networks": []}}, "'ablations.w.networks'", "at least 1"),
     # names of nothing
     ("datasets", ["MNITS"], "(did you mean 'MNIST'?)", "one of MNIST, FashionMNIST"),
-    ("methods", ["herdin"], "(did you mean 'herding'?)", "one of random, herding"),
+    ("methods", ["herdin"], "(did you mean 'herding'?)", "one of random, forgetting"),
     ("methods", ["dc-msee"], "(did you mean 'dc-mse'?)", "variants there: dc-mse, dc-cos"),
     ("networks", ["ConvNet-widht64"], "'networks[0]': \"ConvNet-widht64\"", "ConvNet, MLP"),
     ("condensation.dc.distance", "coz", "(did you mean 'cos'?)", "one of ours, mse, cos"),
     ("evaluation.augmentation", ["flip"], '"flip"', "one of crop, scale, rotate, noise"),
     ("evaluation.protocol", "paper", '"paper"', "one of own, ordinary"),
     ("execution.device", "gpu", '"gpu"', "auto, cpu, cuda or cuda:N"),
-    ("condensation.dc.per_ipc", {"ten": {}}, "per_ipc.ten", "a number of images per class, all"),
-    ("condensation.dc.per_dataset", {"MNITS": {}}, "per_dataset.MNITS", "did you mean 'MNIST'"),
-    ("evaluation.per_method", {"dcc": {}}, "nothing is called 'dcc'", "allowed: random"),
-    ("evaluation.per_method", {"dc-msee": {}}, "called 'dc-msee'", "did you mean 'dc-mse'?"),
-    ("evaluation.per_network", {"ConvNett": {}}, "called 'ConvNett'", "(did you mean 'ConvNet'?)"),
+    ("overrides", {"datset=MNIST": {}}, "'datset' (did you mean 'dataset'?)", "method, network"),
+    ("overrides", {"MNIST": {}}, "'MNIST' is not a condition", "like 'dataset=MNIST method=dc'"),
+    ("overrides", {"dataset= MNIST": {}}, "'dataset=' is not a condition", "'dataset=MNIST "),
+    ("overrides", {"": {}}, "has no condition", "allowed are dataset, method"),
+    ("overrides", {"ipc=ten": {"dc": {}}}, "has ipc 'ten'", "there are 1, 10, 15, all"),
+    ("overrides", {"ipc=010": {"dc": {}}}, "has ipc '010'", "(did you mean '10'?)"),
+    ("overrides", {"dataset=MNITS": {"dc": {}}}, "has dataset 'MNITS'", "(did you mean 'MNIST'?)"),
+    ("overrides", {"method=dcc": {"dc": {}}}, "'dcc' (did you mean 'dc", "there are random"),
+    ("overrides", {"method=dc-msee": {"dc": {}}}, "'dc-msee'", "(did you mean 'dc-mse'?)"),
+    ("overrides", {"tested=ConvNett": {"evaluation": {}}}, "tested 'ConvNett'", "mean 'ConvNet'?"),
+    ("overrides", {"network=VGG11": {"dc": {}}}, "network 'VGG11'", "(did you mean 'VGG11BN'?)"),
+    ("overrides", {"network=batchnorm": {"dc": {}}}, "has network 'batchnorm'", "'ConvNet-batchn"),
+    # overrides that never apply
+    ("overrides", {"dataset=SVHN network=MLP": {"dc": {}}}, "no cell of the grids fits all", ""),
+    ("overrides", {"ipc=1 ipc=10": {}}, "'ipc=1' and 'ipc=10' contradict", "one of them is"),
+    ("overrides", {"method=dd": {"dc": {}}}, "'overrides.method=dd.dc': no cell", "uses 'dc'"),
+    ("overrides", {"ipc=1": {"dc-x": {}}}, "no cell that fits its conditions uses 'dc-x'", ""),
+    ("overrides", {"tested=MLP": {"dc": {}}}, "'dc' does not depend on tested", "ipc, seed"),
+    ("overrides", {"method=herding": {"reference_network": {}}}, "not depend on method",
+     "allowed are conditions on dataset, network"),
+    ("overrides", {"network=LeNet": {"reference_network": {}}}, "uses 'reference_network'", ""),
+    ("overrides", {"ipc=1 method=dc": {}, "method=dc ipc=1": {}}, "are there as 'ipc=1 method=dc'",
+     "allowed is one key for both"),
+    # overrides of a version before
+    ("condensation.dc.per_ipc", {"10": {"lr_img": 0.2}}, "'condensation.dc.per_ipc' is now written "
+     "as {overrides: {ipc=10: {dc: {lr_img: 0.2}}}}", ""),
+    ("evaluation.per_dataset", {"MNIST": {"epochs": 7, "per_network": {"MLP": {"batch": 3}}}},
+     "{dataset=MNIST: {evaluation: {epochs: 7}}, dataset=MNIST tested=MLP: {evaluation: {", ""),
+    ("reference_network.per_network", {"MLP": {"lr": 1}}, "{network=MLP: {reference_network: {lr: ",
+     ""),
+    ("overrides.dataset=MNIST.dc", {"per_ipc": {10: {"lr_img": 1}}}, "per_ipc' is now written as",
+     "{dataset=MNIST ipc=10: {dc: {lr_img: 1}}}"),
+    ("per_dataset", {"MNIST": {}}, "'per_dataset' is now written as {overrides: ", "dataset=MNIST"),
+    ("evaluation.per_method", None, "'evaluation.per_method' is now written as {overrides: ", ""),
+    # two names of one thing
+    ("datasets", ["SVHN", {"name": "svhn", "source": "SVHN"}], "'SVHN' and 'svhn'", "only in case"),
+    ("condensation.dc-COS", {}, "'dc-cos' and 'dc-COS' differ only in case", "allowed is one"),
+    ("ablations", {"a": SECTION, "A": None}, "'a' and 'A' differ only in case", "allowed is one"),
+    ("networks", ["ConvNet-relu-width4", "ConvNet-width4-relu"], "'ConvNet-relu-width4' and "
+     "'ConvNet-width4-relu' are the same network", "allowed is one name"),
     # contradictions
     ("images_per_class", [1, 5001], "5001 images per class", "smallest class of 'SVHN' has 4659"),
     ("networks", ["ConvNet-relu-swish"], "'relu' and 'swish' contradict", "one of them is allowed"),
@@ -142,7 +175,7 @@ CONFIGS = [
 )
 def test_wrong_configs(path, value, shown, allowed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    call = partial(Grid, changed(path, value), SCHEMA, sources.look)
+    call = partial(Grid, changed(path, value), sources.look, CONFIG)
     refused(call, path.split(".")[-1], shown, allowed)
     assert not list(tmp_path.iterdir())
 
@@ -179,8 +212,7 @@ def test_wrong_data_sets(datasets, shown, allowed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = {**changed("datasets", datasets), "table2": None, "ablations": None}
     config["cross_architecture"] = None
-    config["condensation"]["dd"]["per_dataset"] = config["evaluation"]["per_dataset"] = {}
-    refused(lambda: Grid(config, SCHEMA, sources.look), shown, allowed)
+    refused(lambda: Grid(config, sources.look, CONFIG), shown, allowed)
     assert not list(tmp_path.iterdir())
 
 
@@ -227,8 +259,8 @@ def refused_as_planned_and_read(tmp_path, source, path, *parts, **options):
     own = {"name": "own", "source": source, "path": str(path), **options}
     config = changed("datasets", [own])
     config["images_per_class"] = [1]
-    refused(lambda: Grid(config, SCHEMA, sources.look), "own", *parts)
-    refused(lambda: readers.read(**own), "own", *parts)
+    refused(lambda: Grid(config, sources.look, CONFIG), "own", *parts)
+    refused(lambda: sources.read(own), "own", *parts)
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -298,52 +330,27 @@ def test_mean_and_deviation_of_own_data(pictures, tmp_path):
     ]:
         given = {key: value for key, value in (("mean", mean), ("std", std)) if value}
         refused_as_planned_and_read(tmp_path, "folder", pictures, part, **given)
+    own = {"name": "own", "source": "folder", "path": str(pictures)}
     for std in ([0.0] * 3, [float("nan")] * 3, [-1.0] * 3):  # the schema refuses them in a config
-        refused(partial(readers.read, "folder", path=pictures, std=std), "above 0", std[0])
+        refused(partial(sources.read, {**own, "std": std}), "above 0", std[0])
 
 
 def test_what_own_data_are_too_small_for_is_planned(pictures):
     """The facts of a user's own data are held against every cell."""
     own = {"name": "own", "source": "folder", "path": str(pictures)}
     config = {**changed("datasets", [own]), "images_per_class": [5]}
-    refused(lambda: Grid(config, SCHEMA, sources.look), "5 images per class", "'own' has 4")
+    refused(lambda: Grid(config, sources.look, CONFIG), "5 images per class", "'own' has 4")
     config = {**config, "images_per_class": [4], "networks": ["LeNet"]}
-    refused(lambda: Grid(config, SCHEMA, sources.look), "'own' have 10x12 pixels", "16x16")
+    refused(lambda: Grid(config, sources.look, CONFIG), "'own' have 10x12 pixels", "16x16")
     config["datasets"] = [{**own, "image_size": 16}]
-    assert Grid(config, SCHEMA, sources.look).facts["own"] == (3, (16, 16), 4)
-    assert "own" not in Grid(config, SCHEMA).facts  # a job of a cluster does not look again
+    assert Grid(config, sources.look, CONFIG).facts["own"] == (3, (16, 16), 4)
+    assert "own" not in Grid(config, base=CONFIG).facts  # a job of a cluster does not look again
 
 
 def test_the_facts_of_public_data(digits):
-    assert sources.PUBLIC["digits"] == (
+    assert sources.without_path()["digits"] == (
         digits.channels, digits.image_size, min(map(len, digits.train_indices)),
     )  # fmt: skip
-
-
-def test_the_smallest_images_are_those_that_networks_take():
-    """Nothing that a job would train is refused by a plan; what is just too small, by both."""
-    options = ["", "-nopool", "-maxpool", "-nonorm", "-layernorm", "-batchnorm"]
-    names = [f"ConvNet{depth}{option}" for depth in ("", "-depth1", "-depth3", "-depth4")
-             for option in options]  # fmt: skip
-    for name in [*networks.NAMES, *names]:
-        smallest = limits.smallest_image(name)
-        for size in [(max(4, smallest),) * 2, (max(4, smallest), 40), (28, 28)]:
-            assert not limits.images_fault(name, "own", size)
-            networks.flat_width(name, 1, size)
-        if smallest > 4:  # the schema's minimum
-            size = (40, smallest - 1)
-            assert f"{smallest}x{smallest}" in limits.images_fault(name, "own", size)
-            # What flat_width asks; its own message asks it 64 times, which takes half a minute.
-            assert networks._probe(name, 1, size)[0] is None
-
-
-def test_contradictions_in_names_are_those_that_networks_refuse():
-    for name in ("ConvNet-relu-swish", "ConvNet-width8-width16", "ConvNet-width6-groupnorm"):
-        refused(partial(networks.build, name, 1, (8, 8), 2), name)
-        assert name in limits.options_fault(name)
-    for name in ("ConvNet-width8-groupnorm-swish-depth1-maxpool", "VGG11BN"):
-        assert not limits.options_fault(name)
-        networks.build(name, 1, (32, 32), 2)
 
 
 @pytest.mark.parametrize(
@@ -361,12 +368,15 @@ def test_contradictions_in_names_are_those_that_networks_refuse():
         ("README.md", "is a file"),
         ("README.md/x", "is below the file"),
         ("~nobody-of-this-name/x", "is in a home that is not known"),
+        ("-r", "begins with '-'"),
+        ("http://x/y", "is an address"),
+        ("x" * 999, "cannot be opened (File name too long)"),
     ],
 )
 def test_folders_that_results_do_not_belong_in(path, why, monkeypatch):
     monkeypatch.chdir(ROOT)
     refused(
-        partial(limits.results_folder, path, ROOT),
+        partial(paths.results_folder, path, ROOT),
         "'results_dir'",
         why,
         "allowed is a folder of its own",
@@ -375,17 +385,23 @@ def test_folders_that_results_do_not_belong_in(path, why, monkeypatch):
 
 def test_folders_that_results_may_be_in(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert limits.results_folder("results//demo/", ROOT) == "results/demo"
-    assert limits.results_folder(f"{tmp_path}/new", ROOT) == f"{tmp_path}/new"
-    assert limits.results_folder("../elsewhere", ROOT) == "../elsewhere"
-    assert not limits.results_folder("~/runs", ROOT).startswith("~")
+    assert paths.results_folder("results//demo/", ROOT) == "results/demo"
+    assert paths.results_folder(f"{tmp_path}/new", ROOT) == f"{tmp_path}/new"
+    assert paths.results_folder("../elsewhere", ROOT) == "../elsewhere"
+    assert not paths.results_folder("~/runs", ROOT).startswith("~")
+
+
+def test_links_that_lead_to_no_folder(tmp_path):
+    for name, target, why in (("a", "b", "to nothing"), ("loop", "loop", "in a circle")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+        refused(partial(paths.results_folder, f"{tmp_path}/{name}", ROOT), f"is a link {why}")
 
 
 def test_every_folder_of_the_pipeline_is_kept_from_results():
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, text=True, capture_output=True, check=True
     ).stdout.split()
-    assert {name.split("/")[0] for name in listed if "/" in name} <= set(limits.PROJECT_FOLDERS)
+    assert {name.split("/")[0] for name in listed if "/" in name} <= set(paths.PROJECT_FOLDERS)
 
 
 @pytest.fixture(scope="module")
