@@ -54,6 +54,20 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def text(value: Any, *, in_one_line: bool = False) -> str:
+    """Return a value as YAML, without names for what is there twice."""
+    width = float("inf") if in_one_line else 100
+    written: str = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, default_flow_style=in_one_line, width=width
+    )
+    return written.removesuffix("...\n").strip()
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def _too_deep() -> str:
     return f"values in one another, more than {DEEPEST} deep"
 

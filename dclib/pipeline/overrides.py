@@ -8,9 +8,8 @@ import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from dclib.errors import InputError, did_you_mean
+from dclib.pipeline import documents
 
 # `network` is the one that a set was condensed with, `tested` the one that is trained on it.
 AXES = ("dataset", "method", "network", "tested", "ipc", "seed")
@@ -174,9 +173,9 @@ def refuse_old(config: Mapping[str, Any]) -> None:
         for key, settings in _unfolded(section, content, conditions) if section else ():
             now.setdefault(key, {}).setdefault(section, {}).update(settings)
     if first:
-        now = now or {"dataset=MNIST method=dc": {"evaluation": {"epochs": 1000}}}
-        text = yaml.dump({"overrides": now}, Dumper=_Dumper, sort_keys=False, width=float("inf"))
-        raise InputError(f"config key '{first}' is now written as {text.strip()}")
+        example = {"dataset=MNIST method=dc": {"evaluation": {"epochs": 1000}}}
+        text = documents.text({"overrides": now or example}, in_one_line=True)
+        raise InputError(f"config key '{first}' is now written as {'' if now else 'in '}{text}")
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
@@ -195,13 +194,3 @@ def _unfolded(
             axis = "tested"
         for value, inner in _items(dict(_items(content)).get(old)):
             yield from _unfolded(section, inner, (*conditions, f"{axis}={value}"), True)
-
-
-class _Dumper(yaml.SafeDumper):
-    """In one line, without names for what is there twice."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **{**options, "default_flow_style": True})
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypeAliasType
 
@@ -221,8 +220,8 @@ def schema() -> dict[str, Any]:
     """Return the schema of a configuration, which is JSON Schema 2020-12."""
     document = _drawn(Config)
     keys, names = document["properties"], methods.names()
-    kinds = {name: methods.face(name).settings for name in learnt()}
-    kinds |= {"evaluation": evaluation.Settings, "reference_network": reference.Settings}
+    kinds = {"evaluation": evaluation.Settings, "reference_network": reference.Settings}
+    kinds |= {name: methods.face(name).settings for name in learnt()}
     parts = {name: _drawn(kind) for name, kind in kinds.items()}
     found = {name: {"$ref": f"#/$defs/{name}"} for name in kinds}
     variants = {f"^{name}{_VARIANT}$": found[name] for name in learnt()}
@@ -346,7 +345,7 @@ def _rows(schema: Mapping[str, Any]) -> Iterator[str]:
         default = "required" if key in schema.get("required", []) else ""
         if "default" in part and not nested:
             value = own.get(key, part["default"])
-            default = f"`{yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}`"
+            default = f"`{documents.text(value, in_one_line=True)}`"
         cells = [f"`{key}`", "see below" if nested else values, default, part["description"]]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -452,15 +451,10 @@ def _merge(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
         _merge(config[key], value)
 
 
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
 def schema_text() -> str:
     """Return what schemas/config.schema.yaml holds."""
-    text = yaml.dump(schema(), Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
-    return f"# Made from dclib's classes by `python -m dclib.pipeline.settings`.\n{text}"
+    made = "# Made from dclib's classes by `python -m dclib.pipeline.settings`."
+    return f"{made}\n{documents.text(schema())}\n"
 
 
 if __name__ == "__main__":

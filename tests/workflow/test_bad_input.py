@@ -142,8 +142,8 @@ CONFIGS = [
      ""),
     ("overrides.dataset=MNIST.dc", {"per_ipc": {10: {"lr_img": 1}}}, "per_ipc' is now written as",
      "{dataset=MNIST ipc=10: {dc: {lr_img: 1}}}"),
-    ("per_dataset", {"MNIST": {}}, "'per_dataset' is now written as {overrides: ", "dataset=MNIST"),
-    ("evaluation.per_method", None, "'evaluation.per_method' is now written as {overrides: ", ""),
+    ("per_dataset", {"MNIST": {}}, "'per_dataset' is now written as in {overrides: ", ""),
+    ("evaluation.per_method", None, "'evaluation.per_method' is now written as in {overr", ""),
     # two names of one thing
     ("datasets", ["SVHN", {"name": "svhn", "source": "SVHN"}], "'SVHN' and 'svhn'", "only in case"),
     ("condensation.dc-COS", {}, "'dc-cos' and 'dc-COS' differ only in case", "allowed is one"),
