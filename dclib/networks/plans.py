@@ -59,11 +59,6 @@ def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def flat_width(name: str, channels: int, image_size: names.Size) -> None:
-    """Refuse images that are too small for a network."""
-    names.parse(name).check(image_size)
-
-
 @functools.lru_cache(maxsize=256)
 def _warn(name: str, image_size: names.Size) -> None:
     """Say once that a network does not suit images of this size."""
