@@ -8,30 +8,33 @@
 
 from snakemake.utils import min_version
 
-min_version("9.0")
-
-
-configfile: "config.yaml"
+min_version("9.20")
 
 
 report: "report/workflow.rst"
 
 
-include: "rules/common.smk"
+include: "rules/common.smk"  # reads config.yaml and what --configfile and --config change in it
 
 
 rule all:
     default_target: True
     input:
         # Every file of every cell, so that one that is missing is made again.
-        cell_files(),
-        table_targets(),
-        figure_targets(),
+        PIPELINE.cell_files(),
+        PIPELINE.aggregate_files(".csv", ".md", ".tex", ".png", ".pdf"),
 
 
 rule figures:
     input:
-        figure_targets(),
+        PIPELINE.aggregate_files(".png", ".pdf"),
 
 
-check_targets()
+include: "rules/data.smk"
+include: "rules/select.smk"
+include: "rules/condense.smk"
+include: "rules/evaluate.smk"
+include: "rules/aggregates.smk"
+
+
+PIPELINE.check_targets()

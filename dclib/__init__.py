@@ -4,4 +4,4 @@ Follows Zhao, Mopuri, Bilen, *Dataset Condensation with Gradient Matching* (ICLR
 The package is useful without the Snakemake pipeline around it, and never imports it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

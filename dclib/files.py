@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
+
 from dclib.errors import InputError, one_line
 
 
@@ -24,6 +26,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)  # a link there may lead anywhere
         yield part
         with part.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -62,6 +65,26 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: JSON, but not a mapping")
     return content
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Return the metadata of a file made by `dclib.tensors.write_tensors`, and no tensor.
+
+    Raises:
+        InputError: the file is missing, truncated, or was not written by this library.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as opened:
+            metadata = json.loads((opened.metadata() or {})["json"])
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+    except (KeyError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: a safetensors file without dclib's metadata") from error
+    if not isinstance(metadata, dict):
+        raise InputError(f"{path}: a safetensors file without dclib's metadata")
+    return metadata
 
 
 def sha256(path: str | Path) -> str:

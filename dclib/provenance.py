@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import dclib
-from dclib.data.folders import files_in
-from dclib.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
+# What surrounds the work of every job, and computes nothing.
+_AROUND = "dclib/pipeline/job.py"
 
 
 def digest(*content: Any) -> str:
@@ -26,7 +26,7 @@ def code_digest(*sources: Path | str, root: Path = ROOT) -> str:
     """Return a digest of Python files and of all modules of dclib that they import, transitively.
 
     It is taken from the syntax trees without docstrings, so that comments, docstrings and layout
-    do not count, nor does the version number.
+    do not count, nor do the version number and what surrounds every job.
 
     Args:
         sources: the files to begin with, or the dotted names of modules of dclib.
@@ -40,7 +40,7 @@ def code_digest(*sources: Path | str, root: Path = ROOT) -> str:
     while waiting:
         path = waiting.pop()
         name = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
-        if name not in found:
+        if name not in found and name != _AROUND:
             found[name], imported = _parsed(path)
             waiting += [source for module in imported for source in _files(module, root)]
     return digest(sorted(found.items()))
@@ -51,33 +51,6 @@ def _parsed(path: Path) -> tuple[str, list[str]]:
     """What a Python file says, and what it imports from dclib; most are asked for several times."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return _written(_without_words(tree)), _imports(tree)
-
-
-def data_digest(options: dict[str, Any], reader: Path) -> str:
-    """Return a digest of what a prepared data set depends on.
-
-    Args:
-        options: its entry in the configuration, with its `path` if it has one.
-        reader: the script that prepares it.
-
-    Raises:
-        InputError: what is at its path cannot be read.
-    """
-    try:
-        content = _content_digest(options["path"]) if "path" in options else None
-    except OSError as error:
-        raise InputError(f"{options['path']}: cannot be read ({error.strerror})") from error
-    return digest(options, content, code_digest(reader))
-
-
-@functools.cache
-def _content_digest(path: str) -> str:
-    """Return a digest of a file, or of all files in a folder and their names."""
-    root = Path(path).expanduser()
-    paths = [root] if root.is_file() else [p for p in files_in(root) if p.is_file()]
-    return digest(
-        [(str(p.relative_to(root)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in paths]
-    )
 
 
 def _written(node: Any) -> str:

@@ -3,38 +3,23 @@
 
 rule condense:
     input:
-        data=data_of,
+        unpack(PIPELINE.inputs("condense")),
     output:
-        set=f"{CELL}/set.safetensors",
-        png=f"{CELL}/set.png",
-        run=f"{CELL}/run.json",
-        trace=f"{CELL}/trace.csv",
+        **PIPELINE.files("condense").outputs,
     log:
-        f"{CELL}/set.log",
+        PIPELINE.files("condense").log,
     benchmark:
-        f"{CELL}/set.benchmark.tsv"
+        PIPELINE.files("condense").benchmark
     wildcard_constraints:
         method=LEARNT,
     conda:
         ENVIRONMENT
-    threads: GRID.config["execution"]["threads"]
+    threads: THREADS
     resources:
         gpu=1,
-        mem_mb=memory_of(
-            "condense",
-            lambda wildcards: wildcards.network,
-            lambda wildcards: GRID.condensation(cell(wildcards)),
-            lambda wildcards: grid.ITERATIVE[grid.base(wildcards.method)],
-        ),
-        runtime=asked("condense", "runtime"),
+        mem_mb=PIPELINE.memory("condense", "condense"),
+        runtime=PIPELINE.runtime("condense"),
     params:
-        data=data_digest,
-        cell=cell,
-        settings=lambda wildcards: GRID.condensation(cell(wildcards)),
-        code=lambda wildcards: code(
-            "condense.py",
-            f"dclib.methods.{grid.ITERATIVE[grid.base(wildcards.method)]}",
-        ),
-        module=lambda wildcards: grid.ITERATIVE[grid.base(wildcards.method)],
+        job=PIPELINE.job("condense"),
     script:
         "../workflow_scripts/condense.py"

@@ -1,24 +1,21 @@
 # Every data set becomes one memory-mappable file of uint8 tensors that all cells share.
 
 
-localrules:
-    prepare,  # it may have to download, which compute nodes seldom can
-
-
 rule prepare:
     input:
-        no_files,
+        unpack(PIPELINE.inputs("prepare")),
     output:
-        f"{RESULTS}/{{dataset}}/data.safetensors",
+        **PIPELINE.files("prepare").outputs,
     log:
-        f"{RESULTS}/{{dataset}}/data.log",
+        PIPELINE.files("prepare").log,
     benchmark:
-        f"{RESULTS}/{{dataset}}/data.benchmark.tsv"
+        PIPELINE.files("prepare").benchmark
+    localrule: True  # it may have to download, which compute nodes seldom can
     priority: 1  # what is wrong with one is said before anything is computed on another
     conda:
         ENVIRONMENT
     params:
-        dataset=lambda wildcards: GRID.dataset(wildcards.dataset),
-        data=data_digest,
+        job=PIPELINE.job("prepare"),
+        options=lambda wildcards: PIPELINE.grid.dataset(wildcards.dataset),
     script:
         "../workflow_scripts/prepare.py"

@@ -3,33 +3,21 @@
 
 rule evaluate:
     input:
-        data=data_of,
-        set=set_of,
+        unpack(PIPELINE.inputs("evaluate")),
     output:
-        rows=f"{CELL}/eval/{{eval_network}}.csv",
-        curve=f"{CELL}/eval/{{eval_network}}.curve.csv",
+        **PIPELINE.files("evaluate").outputs,
     log:
-        f"{CELL}/eval/{{eval_network}}.log",
+        PIPELINE.files("evaluate").log,
     benchmark:
-        f"{CELL}/eval/{{eval_network}}.benchmark.tsv"
+        PIPELINE.files("evaluate").benchmark
     conda:
         ENVIRONMENT
-    threads: GRID.config["execution"]["threads"]
+    threads: THREADS
     resources:
         gpu=1,
-        mem_mb=memory_of(
-            "evaluate",
-            lambda wildcards: wildcards.eval_network,
-            lambda wildcards: GRID.evaluation(cell(wildcards), wildcards.eval_network),
-            lambda wildcards: "evaluation",
-        ),
-        runtime=asked("evaluate", "runtime"),
+        mem_mb=PIPELINE.memory("evaluate", "evaluate"),
+        runtime=PIPELINE.runtime("evaluate"),
     params:
-        data=data_digest,
-        cell=cell,
-        settings=lambda wildcards: GRID.evaluation(
-            cell(wildcards), wildcards.eval_network
-        ),
-        code=code("evaluate.py"),
+        job=PIPELINE.job("evaluate"),
     script:
         "../workflow_scripts/evaluate.py"

@@ -3,60 +3,44 @@
 
 rule reference_network:
     input:
-        data=data_of,
+        unpack(PIPELINE.inputs("reference_network")),
     output:
-        f"{RESULTS}/{{dataset}}/reference/{{network}}/network.safetensors",
+        **PIPELINE.files("reference_network").outputs,
     log:
-        f"{RESULTS}/{{dataset}}/reference/{{network}}/network.log",
+        PIPELINE.files("reference_network").log,
     benchmark:
-        f"{RESULTS}/{{dataset}}/reference/{{network}}/network.benchmark.tsv"
+        PIPELINE.files("reference_network").benchmark
     conda:
         ENVIRONMENT
-    threads: GRID.config["execution"]["threads"]
+    threads: THREADS
     resources:
         gpu=1,
-        mem_mb=memory_of(
-            "evaluate",
-            lambda wildcards: wildcards.network,
-            lambda wildcards: GRID.reference_network(
-                wildcards.dataset, wildcards.network
-            ),
-            lambda wildcards: "reference_network",
-        ),
-        runtime=asked("evaluate", "runtime"),
+        mem_mb=PIPELINE.memory("reference_network", "evaluate"),
+        runtime=PIPELINE.runtime("evaluate"),
     params:
-        data=data_digest,
-        settings=lambda wildcards: GRID.reference_network(
-            wildcards.dataset, wildcards.network
-        ),
-        code=code("reference_network.py"),
+        job=PIPELINE.job("reference_network"),
     script:
         "../workflow_scripts/reference_network.py"
 
 
 rule select:
     input:
-        data=data_of,
-        reference=reference_of,
+        unpack(PIPELINE.inputs("select")),
     output:
-        set=f"{CELL}/set.safetensors",
-        png=f"{CELL}/set.png",
-        run=f"{CELL}/run.json",
+        **PIPELINE.files("select").outputs,
     log:
-        f"{CELL}/set.log",
+        PIPELINE.files("select").log,
     benchmark:
-        f"{CELL}/set.benchmark.tsv"
+        PIPELINE.files("select").benchmark
     wildcard_constraints:
-        method="|".join(grid.SELECTIONS),
+        method=SELECTED,
     conda:
         ENVIRONMENT
     resources:
         gpu=0,
-        mem_mb=asked("select", "mem_mb"),
-        runtime=asked("select", "runtime"),
+        mem_mb=PIPELINE.memory("select", "select"),
+        runtime=PIPELINE.runtime("select"),
     params:
-        data=data_digest,
-        cell=cell,
-        code=code("select.py"),
+        job=PIPELINE.job("select"),
     script:
         "../workflow_scripts/select.py"

@@ -42,3 +42,19 @@ def small() -> dclib.data.datasets.ImageDataset:
         "small", images, labels, images[:30].clone(), labels[:30].clone(),
         (0.5, 0.4, 0.3), (0.3, 0.2, 0.25), ("a", "b", "c"),
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The small grid of the tests of the pipeline, finished; a process makes it once."""
+    from pipeline import clone
+
+    project = clone(tmp_path_factory.mktemp("finished"))
+    project.snakemake("--cores", "2", "all")
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    """A copy of the finished small grid, to be disturbed."""
+    return finished.copy(tmp_path / "project")

@@ -1,26 +1,26 @@
 """Rule evaluate: train networks from scratch on a set, and test them."""
 
-from dclib import devices, provenance
-from dclib.applications import evaluation
+from dclib import files, runner
+from dclib.applications.evaluation.evaluate import Evaluation
+from dclib.applications.evaluation.settings import Settings
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet
 from dclib.pipeline.job import job
 from dclib.seeding import Streams
 
 snakemake = globals()["snakemake"]  # put there by Snakemake
 
-with job(snakemake):
-    cell, settings = snakemake.params.cell, snakemake.params.settings
-    network, execution = snakemake.wildcards.eval_network, snakemake.config["execution"]
-    device = devices.choose(
-        execution["device"], snakemake.threads, execution["gpu_jobs_per_device"]
+with job(snakemake) as running:
+    network, training = running.job.tested, running.input("set")
+    evaluation = Evaluation(
+        network,
+        Settings(**running.job.settings),
+        ImageDataset.load(running.data),
+        SyntheticSet.load(training) if training else None,
+        running.device,
     )
-    evaluation.evaluate(
-        evaluation.from_files(
-            network, settings, snakemake.input.data, snakemake.input.get("set") or None, device
-        ),
-        Streams(*cell, "evaluation", network),
-        snakemake.output.rows,
-        snakemake.output.curve,
-        digest=provenance.digest(snakemake.params.code, settings),
-        checkpoint_seconds=execution["checkpoint_seconds"],
-        description=f"{cell.folder} on {network}",
-    )
+    random = Streams(*running.job.point, "evaluation", network)
+    results, progress = runner.run(evaluation, random, **running.resumable)
+    running.note_progress(progress)
+    files.write_text(running.output("curve"), results.curve.to_csv(index=False))
+    files.write_text(running.output("rows"), results.rows.to_csv(index=False))

@@ -27,7 +27,7 @@ def hold_run(folder: str | Path, patience_seconds: float = 60.0) -> None:
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        file = os.open(Path(folder, NAME), os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(Path(folder, NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         if not _lock(file, fcntl.LOCK_EX, _RUN, patience_seconds=1):  # `started` looks in a moment
             raise InputError(
                 f"{folder}: another run is at work there ({os.read(file, 200).decode().strip()}): "
@@ -48,7 +48,9 @@ def hold_run(folder: str | Path, patience_seconds: float = 60.0) -> None:
 def hold_job(folder: str | Path) -> None:
     """Show the next run that this process is still at work, until it ends."""
     with contextlib.suppress(OSError):  # no run holds it, or no locks are to be had
-        fcntl.lockf(os.open(Path(folder, NAME), os.O_RDONLY), fcntl.LOCK_SH, 1, _JOBS)
+        fcntl.lockf(
+            os.open(Path(folder, NAME), os.O_RDONLY | os.O_NOFOLLOW), fcntl.LOCK_SH, 1, _JOBS
+        )
 
 
 def this_process() -> str:
@@ -80,12 +82,13 @@ def _namespace() -> str:
 def started(folder: str | Path) -> float | None:
     """Return when the run that is at work in `folder` began, or None if none is."""
     try:
-        with Path(folder, NAME).open() as stream:
-            if _lock(stream.fileno(), fcntl.LOCK_SH, _RUN):
-                return None
-            return os.fstat(stream.fileno()).st_mtime
+        file = os.open(Path(folder, NAME), os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return None
+    try:
+        return None if _lock(file, fcntl.LOCK_SH, _RUN) else os.fstat(file).st_mtime
+    finally:
+        os.close(file)
 
 
 def _lock(file: int, kind: int, byte: int, patience_seconds: float = 0) -> bool:

@@ -1,62 +1,85 @@
-"""How much memory a job of the pipeline will take, told from its settings.
+"""How much memory a job will take, told from its settings and the header of its data set.
 
 No job imports it, so that a better prediction makes no result stale.
 """
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import torch
+import safetensors
 
-from dclib import devices, memory
-from dclib.networks import plans as networks
+from dclib import methods
+from dclib.applications.evaluation import settings as evaluation
+from dclib.errors import InputError
+from dclib.networks import names as networks
+from dclib.pipeline.grid import base
+from dclib.pipeline.plan import Job
+from dclib.teachers.reference import settings as reference
 
 # What a process of PyTorch holds before it computes anything, on the CPU and with a GPU in use.
 _IMPORTED, _WITH_GPU = 780 * 2**20, 4000 * 2**20
 _SLACK = 1.25  # memory that is freed in other pieces than it is asked for
-_TEST = 2.0  # like memory.FIRST_ORDER, for a pass there only
 
 
-def job_mib(
-    kind: str,
-    network: str,
-    settings: Mapping[str, Any],
-    *,
-    shape: Sequence[int],
-    num_classes: int,
-    ipc: int | None,
-    data_bytes: int,
-    device: str = "cpu",
-) -> int:
+def predicted_mib(job: Job, device: str) -> int:
     """Return the MiB that a job will hold at its peak in the memory of the host.
 
     Args:
-        kind: a module of dclib.methods, `evaluation` or `reference_network`.
-        network: what the set is condensed with or evaluated on.
-        settings: those of the method or the evaluation.
-        shape: channels, height and width of the images.
-        ipc: images per class of the set; None for the whole training split.
+        job: one that trains networks.
+        device: what the config asks for; all but `cpu` may be a GPU.
+
+    Raises:
+        FileNotFoundError: its data set is not prepared yet.
+        InputError: its data set is damaged.
+    """
+    (data,) = job.inputs["data"]
+    (_, channels, height, width), classes = _described(data)
+    spec = networks.parse(job.tested or job.cell["network"])
+    each = spec.activation_bytes(channels, (height, width))
+    parameters = spec.parameters(channels, (height, width), classes)
+    peak = _peak(job, each, parameters, classes)
+    return job_mib(peak, parameters, Path(data).stat().st_size, device)
+
+
+def job_mib(peak: int, parameters: int, data_bytes: int, device: str) -> int:
+    """Return the MiB that a job will hold at its peak in the memory of the host.
+
+    Args:
+        peak: bytes that its computation takes besides the data and the network.
+        parameters: how many weights the network has.
         data_bytes: size of the prepared data set, which the job maps.
         device: what the config asks for; all but `cpu` may be a GPU.
     """
-    model = networks.build(network, shape[0], (shape[1], shape[2]), num_classes)
-    each = memory.activation_bytes(model, shape)
-    parameters = sum(parameter.numel() * 4 for parameter in model.parameters())
-    passing = memory.passing(each, torch.device("cpu"))
-    images = math.inf if ipc is None else num_classes * ipc
-    if kind == "dc.method":
-        batched = settings["engine"] == "batched"  # all of a class at once
-        real = settings["real_batch"] if batched else min(passing, settings["real_batch"])
-        matching = each * (memory.FIRST_ORDER * real + memory.SECOND_ORDER * (ipc or 0))
-        peak = max(matching, memory.FIRST_ORDER * each * min(settings["batch_net"], images))
-    elif kind == "dd.method":
-        real = min(devices.MICRO_BATCH["cpu"], settings["real_batch"])
-        unrolled = parameters * settings["epochs"] * (ipc or 0)
-        peak = each * (memory.FIRST_ORDER * real + memory.SECOND_ORDER * num_classes) + unrolled
-    else:
-        training = memory.FIRST_ORDER * each * min(settings["batch"], images)
-        peak = max(training, _TEST * each * devices.MICRO_BATCH["cpu"])
-    held = _IMPORTED + data_bytes + 6 * parameters + 40 * 2**20
+    held = _IMPORTED + data_bytes + 6 * 4 * parameters + 40 * 2**20
     needed = held + _SLACK * peak
     return math.ceil((needed if device == "cpu" else max(needed, _WITH_GPU)) / 2**20)
+
+
+def _peak(job: Job, each: int, parameters: int, classes: int) -> int:
+    if job.rule == "reference_network":
+        settings: Any = reference.Settings(**job.settings)
+        return reference.peak_bytes(settings, each, parameters)
+    ipc = None if job.cell["ipc"] == "all" else int(job.cell["ipc"])
+    if job.rule == "evaluate":
+        settings = evaluation.Settings(**job.settings)
+        return evaluation.peak_bytes(settings, each, parameters, classes, ipc)
+    face = methods.face(base(job.cell["method"]))
+    if face.peak_bytes is None or ipc is None:
+        return 0
+    return face.peak_bytes(face.settings(**job.settings), each, parameters, classes, ipc)
+
+
+def _described(data: str) -> tuple[list[int], int]:
+    """Return the shape of a prepared data set's training images, and its number of classes."""
+    if not Path(data).exists():
+        raise FileNotFoundError(data)  # Snakemake asks again when it is there
+    try:
+        with safetensors.safe_open(data, framework="numpy") as opened:
+            shape = opened.get_slice("train_images").get_shape()
+            names = json.loads(opened.metadata()["json"])["class_names"]
+            n, channels, height, width = shape
+            return [n, channels, height, width], len(names)
+    except Exception as error:  # safetensors raises many kinds on a damaged header
+        raise InputError(f"{data}: not a prepared data set; delete it") from error

@@ -3,23 +3,20 @@
 It needs no PyTorch and takes no lock, so that it answers at once, also while the grid is computed.
 """
 
-import base64
 import dataclasses
 import functools
-import hashlib
-import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import safetensors
 from tabulate import tabulate
 
+from dclib import files
 from dclib.errors import InputError
-from dclib.pipeline import integrity
-from dclib.pipeline.grid import Cell
+from dclib.pipeline.plan import Job, Plan
+from dclib.pipeline.staleness import CURRENT, STALE, Staleness
 
 STATES = ("done", "running", "stale", "missing", "failed")
 SHOWN = 20  # of a list; the rest is counted
@@ -27,116 +24,54 @@ _RECORD = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ([A-Z]+) (.*)$", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-    """What one job makes: a reference network, the set of a cell, or an evaluation of that.
+class Report:
+    """A job, its state, and what there is to say about it."""
 
-    Attributes:
-        tested: the network that the set is evaluated on; None for what is no evaluation.
-        outputs: all files; the first one tells by itself whether it is whole.
-        log, checkpoint: what else the job writes.
-        params: settings and code, as Snakemake has noted them if they are still the same.
-        source: the set that an evaluation is made from, or the network that a selection looks at.
-    """
-
-    cell: Cell
-    tested: str | None
-    outputs: tuple[Path, ...]
-    log: Path
-    checkpoint: Path
-    params: tuple[Any, ...]
-    source: Path | None = None
+    job: Job
+    state: str
+    detail: str = ""
 
     @functools.cached_property
     def seconds(self) -> float | None:
         """How long the job has computed, if it is finished."""
         try:
-            if self.tested is None:
-                return float(self._record()["seconds"])
-            header, *rows = (line.split(",") for line in self.outputs[0].read_text().splitlines())
-            column = header.index("seconds")
-            return sum(float(row[column]) for row in rows)
-        except (OSError, ValueError, KeyError, IndexError):
+            return float(files.read_json(self.job.files.record)["seconds"])
+        except (InputError, KeyError, TypeError, ValueError):
             return None
 
-    def _record(self) -> dict[str, Any]:
-        """What the job has noted of a set, or of a reference network."""
-        for path in self.outputs:
-            if path.name == "run.json":
-                return json.loads(path.read_text())
-        with safetensors.safe_open(self.outputs[0], framework="numpy") as opened:
-            return json.loads(opened.metadata()["json"])
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Data set, method and ipc; a reference network stands for itself."""
+        cell = self.job.cell
+        return cell["dataset"], cell.get("method", "reference"), cell.get("ipc", "all")
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """A part, its state, and what there is to say about it."""
-
-    part: Part
-    state: str
-    detail: str = ""
-
-
-def survey(parts: Iterable[Part], metadata: Path, run_started: float | None) -> list[Report]:
-    """Return the state of every part, which come after those that they are made from.
+def survey(plan: Plan, staleness: Staleness, run_started: float | None) -> list[Report]:
+    """Return the state of every reference network, set and evaluation of a plan.
 
     Args:
-        metadata: the folder in which Snakemake notes what every file was made with.
         run_started: since when a run is at work, or None (see `dclib.pipeline.locks.started`).
     """
-    reports: list[Report] = []
-    states: dict[Path | None, str] = {}
-    for part in parts:
-        report = _look(part, metadata, run_started)
-        of_source = states.get(part.source, "done")
-        if report.state == "done" and of_source != "done":
-            made_from = "set" if part.tested else "reference network"
-            report = Report(part, "stale", f"its {made_from}: {of_source}")
-        states[part.outputs[0]] = report.state
-        reports.append(report)
-    return reports
+    return [_look(job, staleness, run_started) for job in plan.of_grid() if job.rule != "prepare"]
 
 
-def _look(part: Part, metadata: Path, run_started: float | None) -> Report:
-    if all(path.exists() for path in part.outputs):
-        checked = part.outputs if part.tested else part.outputs[:1]
-        for path in checked:
-            try:
-                damage = integrity.damage(path)
-            except OSError as error:
-                raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-            if damage:
-                return Report(part, "missing", f"{path.name} is damaged: {damage}")
-        return Report(part, "stale" if _is_stale(part, metadata) else "done")
-    try:
-        records, written = _records(part.log), part.log.stat().st_mtime
-    except FileNotFoundError:
-        return Report(part, "missing")
-    level, text = records[-1] if records else ("", "")
-    if level == "ERROR":
-        return Report(part, "failed", "\n".join(part.log.read_text().splitlines()[-3:]))
-    if part.checkpoint.exists():
-        written = max(written, part.checkpoint.stat().st_mtime)
-    if run_started is not None and written >= run_started:
-        return Report(part, "running", text)
-    return Report(part, "missing", "goes on from its checkpoint" * part.checkpoint.exists())
-
-
-def _is_stale(part: Part, metadata: Path) -> bool:
-    """Whether Snakemake has noted other parameters, or another set, than there are now."""
-    name = base64.urlsafe_b64encode(str(part.outputs[0]).encode()).decode()
-    chunks = [name[i : i + 254] for i in range(0, len(name), 254)]
-    record = metadata.joinpath(*(f"@{chunk}" for chunk in chunks[:-1]), chunks[-1])
-    try:
-        noted = json.loads(record.read_text())
-    except (OSError, ValueError):
-        return False  # Snakemake takes it as it is, too
-    if not set(map(repr, part.params)) <= set(noted["params"]):
-        return True
-    source, rows = part.source, part.outputs[0]
-    if source is None or not source.exists() or source.stat().st_mtime <= rows.stat().st_mtime:
-        return False
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    return noted["input_checksums"].get(str(source)) != f"sha256:{digest}"
+def _look(job: Job, staleness: Staleness, run_started: float | None) -> Report:
+    name, why, _ = staleness.of(job)
+    if name == CURRENT:
+        return Report(job, "done")
+    log, checkpoint = Path(job.files.log), Path(job.files.checkpoint)
+    absent = not all(map(os.path.exists, job.files.outputs.values()))
+    if absent and log.exists():
+        records, written = _records(log), log.stat().st_mtime
+        level, text = records[-1] if records else ("", "")
+        if level == "ERROR":
+            return Report(job, "failed", "\n".join(log.read_text("utf-8").splitlines()[-3:]))
+        if checkpoint.exists():
+            written = max(written, checkpoint.stat().st_mtime)
+        if run_started is not None and written >= run_started:
+            return Report(job, "running", text)
+        return Report(job, "missing", "goes on from its checkpoint" * checkpoint.exists())
+    return Report(job, "stale" if name == STALE else "missing", why)
 
 
 def _records(log: Path, size: int = 10000) -> list[tuple[str, str]]:
@@ -150,8 +85,7 @@ def overview(reports: Sequence[Report]) -> str:
     """Return a row for each data set, method and ipc: how many are in which state, what is left."""
     groups: dict[tuple[str, ...], list[Report]] = {}
     for report in reports:
-        cell = report.part.cell
-        groups.setdefault((cell.dataset, cell.method, cell.ipc), []).append(report)
+        groups.setdefault(report.group, []).append(report)
     left = [_seconds_left(group) for group in groups.values()]
     groups["all", "", ""] = list(reports)
     left.append(None if None in left else sum(filter(None, left)))
@@ -189,7 +123,8 @@ def details(reports: Sequence[Report]) -> str:
         told = [r for r in reports if r.state == state and (r.detail or state != "missing")]
         lines += [f"\n{state}:"] if told else []
         for report in told[:SHOWN]:
-            shown = report.part.log if state == "failed" else report.part.outputs[0]
+            shown = next(iter(report.job.files.outputs.values()))
+            shown = report.job.files.log if state == "failed" else shown
             lines.append(f"  {shown}")
             lines += [f"      {line}" for line in report.detail.splitlines()]
         lines += [f"  and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
@@ -200,7 +135,7 @@ def _by_kind(reports: Iterable[Report]) -> tuple[list[Report], list[Report]]:
     """Sets, and evaluations."""
     kinds: tuple[list[Report], list[Report]] = ([], [])
     for report in reports:
-        kinds[report.part.tested is not None].append(report)
+        kinds[report.job.rule == "evaluate"].append(report)
     return kinds
 
 
@@ -210,7 +145,7 @@ def _count(reports: Iterable[Report], state: str) -> int:
 
 def _mean(reports: Iterable[Report]) -> float | None:
     """Seconds of those that are finished."""
-    known = [r.part.seconds for r in reports if r.state in ("done", "stale")]
+    known = [r.seconds for r in reports if r.state in ("done", "stale")]
     seconds = [value for value in known if value is not None]
     return sum(seconds) / len(seconds) if seconds else None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from conftest import ROOT
 
-from dclib.tensors import read_metadata
+from dclib.files import read_metadata
 
 CONFIG = {
     "datasets": ["digits", {"name": "again", "source": "digits"}],
@@ -21,12 +21,8 @@ CONFIG = {
     "cross_architecture": None,
     "ablations": None,
     "condensation": {"dc": {"iterations": 3, "real_batch": 8}},
-    "evaluation": {
-        "models": 2,
-        "epochs": 2,
-        "curve_points": 2,
-        "per_method": {"whole": {"models": 1}},
-    },
+    "evaluation": {"models": 2, "epochs": 2, "curve_points": 2},
+    "overrides": {"method=whole": {"evaluation": {"models": 1}}},
     "execution": {"checkpoint_seconds": 0, "device": "cpu"},
     # Said, so that Snakemake need not predict them, for which it has to import PyTorch.
     "resources": {name: {"mem_mb": 1000, "runtime": 9} for name in ("condense", "evaluate")},

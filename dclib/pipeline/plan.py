@@ -1,0 +1,354 @@
+"""What every job makes, of what and with which settings: told once.
+
+The rules, the question whether a result is stale, `make status` and the job itself read the same
+description.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dclib import methods, provenance
+from dclib.applications.evaluation import settings as evaluation
+from dclib.data import sources
+from dclib.data.sources.settings import Options
+from dclib.networks import names as networks
+from dclib.pipeline import figures, tables
+from dclib.pipeline.aggregates import Aggregate
+from dclib.pipeline.grid import Grid, base
+from dclib.pipeline.paths import Cell
+from dclib.teachers.reference import settings as reference
+
+AGGREGATES: Mapping[str, Aggregate] = {**tables.TABLES, **figures.FIGURES}
+RULES = ("prepare", "reference_network", "select", "condense", "evaluate", *AGGREGATES)
+# The parts of a cell and the tested network as Snakemake's wildcards.
+WILDCARDS = Cell._make(f"{{{name}}}" for name in Cell._fields)
+TESTED = "{eval_network}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """What a job writes.
+
+    Attributes:
+        outputs: by name; the last one, `record`, says what the others were made of, and is written
+            when they are safe.
+        checkpoint: what a job that was ended goes on from.
+    """
+
+    outputs: Mapping[str, str]
+    log: str
+    benchmark: str
+    checkpoint: str
+
+    @property
+    def record(self) -> str:
+        return self.outputs["record"]
+
+
+def files(rule: str, results: str, cell: Cell = WILDCARDS, tested: str = TESTED) -> Files:
+    """Return what a job of a rule writes, by default with wildcards in the paths.
+
+    Args:
+        results: the folder of all results.
+    """
+    place, record = cell.folder, ""
+    if rule in AGGREGATES:
+        outputs = dict(AGGREGATES[rule].outputs)
+        stem = next(iter(outputs.values())).rpartition(".")[0]
+    elif rule == "prepare":
+        stem = f"{cell.dataset}/data"
+        outputs = {"data": f"{stem}.safetensors"}
+    elif rule == "reference_network":
+        stem = f"{cell.dataset}/reference/{cell.network}/network"
+        outputs = {"network": f"{stem}.safetensors"}
+    elif rule == "evaluate":
+        stem = f"{place}/eval/{tested}"
+        outputs = {"rows": f"{stem}.csv", "curve": f"{stem}.curve.csv"}
+    else:
+        stem, record = f"{place}/set", f"{place}/run.json"
+        outputs = {"set": f"{stem}.safetensors", "png": f"{stem}.png"}
+        outputs |= {"trace": f"{place}/trace.csv"} if rule == "condense" else {}
+    outputs["record"] = record or f"{stem}.json"
+    return Files(
+        {name: f"{results}/{path}" for name, path in outputs.items()},
+        log=f"{results}/{stem}.log",
+        benchmark=f"{results}/{stem}.benchmark.tsv",
+        checkpoint=f"{results}/{place if record else stem}"
+        f"{'/' if record else '.'}checkpoint.safetensors",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One job: what it writes, and everything that this depends on.
+
+    Attributes:
+        rule: of Snakemake.
+        cell: what the job is part of, as far as it is, by the names of a cell's parts.
+        settings: those that can touch the result, as JSON holds them.
+        data: a digest of the data set that it is made from, or an empty text.
+        code: a digest of its script and of `modules`.
+        script: the file in workflow_scripts that does the job.
+        modules: those of dclib that the script calls.
+        inputs: the files that it reads and other jobs make, by name.
+    """
+
+    rule: str
+    cell: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    data: str
+    code: str
+    script: str
+    modules: tuple[str, ...]
+    inputs: Mapping[str, tuple[str, ...]]
+    files: Files
+
+    @property
+    def point(self) -> Cell:
+        """The cell of the grid that the job is part of."""
+        return Cell(**{name: self.cell[name] for name in Cell._fields})
+
+    @property
+    def tested(self) -> str:
+        """The network that is trained, of an evaluation; otherwise empty."""
+        return str(self.cell.get("tested", ""))
+
+    @property
+    def title(self) -> str:
+        """What the job is called where it reports its progress."""
+        return " ".join(map(str, self.cell.values())) or self.rule
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """What a result is marked with, but for the inputs: another mark, and it is stale."""
+        return {
+            "cell": dict(self.cell),
+            "settings": dict(self.settings),
+            "code": self.code,
+            "data": self.data,
+        }
+
+    def inputs_mark(self, sha256: Callable[[str], str]) -> dict[str, str]:
+        """Return the mark's part that tells of the inputs; a data set is known by `data` already.
+
+        Args:
+            sha256: what tells the digest of a file's bytes.
+        """
+        return {
+            name: provenance.digest([sha256(path) for path in paths])
+            for name, paths in self.inputs.items()
+            if name != "data"
+        }
+
+
+class Plan:
+    """All jobs of a configuration, and any other that has a meaning with it.
+
+    Args:
+        grid: the configuration.
+        results: the folder of all results, as paths begin with it.
+        root: the folder of the project.
+        content: what tells a digest of the files that reading a data set takes, from its options.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        results: str,
+        root: Path,
+        content: Callable[[Mapping[str, Any]], str],
+    ) -> None:
+        self.grid, self.results, self._root, self._content = grid, results, root, content
+        self._known: dict[tuple[Any, ...], Job] = {}
+        self._makers: dict[str, tuple[Job, ...]] = {}
+
+    def job(self, rule: str, wildcards: Mapping[str, str]) -> Job:
+        """Return the job of a rule that these wildcards name.
+
+        Raises:
+            InputError: there can be none.
+        """
+        if rule in AGGREGATES:
+            return self.aggregate(rule)
+        if rule == "prepare":
+            return self.prepare(wildcards["dataset"])
+        if rule == "reference_network":
+            return self.reference(wildcards["dataset"], wildcards["network"])
+        *names, seed = (wildcards[name] for name in Cell._fields)
+        cell = Cell._make((*names, int(seed)))
+        tested = wildcards.get(TESTED[1:-1])
+        self.grid.check(cell, tested)
+        return self.set(cell) if tested is None else self.evaluate(cell, tested)
+
+    def makers(self, job: Job) -> tuple[Job, ...]:
+        """Return the jobs that make the inputs of a job of this plan."""
+        return self._makers[job.files.record]
+
+    def prepare(self, dataset: str) -> Job:
+        """Return the job that reads a data set from its original files."""
+        options = self.grid.dataset(dataset)
+        return self._once(
+            ("prepare", dataset),
+            lambda: self._job(
+                "prepare",
+                {"dataset": dataset},
+                {
+                    key: value
+                    for key, value in dataclasses.asdict(Options(**options)).items()
+                    if key not in ("name", "path")
+                },
+                ("dclib.data.sources", sources.module_name(options["source"])),
+                data=self._content(options),
+            ),
+        )
+
+    def reference(self, dataset: str, network: str) -> Job:
+        """Return the job that trains the network which selections of real images look at."""
+
+        def describe() -> tuple[Job, tuple[Job, ...]]:
+            settings = reference.Settings(**self.grid.reference(dataset, network))
+            modules = ("dclib.runner", "dclib.teachers.reference.teacher")
+            return self._job(
+                "reference_network",
+                {"dataset": dataset, "network": network},
+                dataclasses.asdict(settings),
+                modules,
+                dataset=dataset,
+            )
+
+        return self._once(("reference", dataset, network), describe)
+
+    def set(self, cell: Cell) -> Job:
+        """Return the job that makes the set of a cell: by learning it, or by selecting images."""
+
+        def describe() -> tuple[Job, tuple[Job, ...]]:
+            name = base(cell.method)
+            face = methods.face(name)
+            settings = face.settings(**self.grid.condensation(cell))
+            return self._job(
+                "condense" if face.kind == "learnt" else "select",
+                cell._asdict(),
+                face.relevant(settings, networks.parse(cell.network), int(cell.ipc)),
+                ("dclib.runner", f"dclib.methods.{name}.settings", f"dclib.methods.{name}.method"),
+                dataset=cell.dataset,
+                made={
+                    teacher: (self.reference(cell.dataset, cell.network),)
+                    for teacher in face.teachers
+                },
+            )
+
+        return self._once(("set", cell), describe)
+
+    def evaluate(self, cell: Cell, tested: str) -> Job:
+        """Return the job that trains networks on the set of a cell, or on the whole split."""
+
+        def describe() -> tuple[Job, tuple[Job, ...]]:
+            face = methods.face(base(cell.method))
+            settings = evaluation.Settings(**self.grid.evaluation(cell, tested))
+            return self._job(
+                "evaluate",
+                {**cell._asdict(), "tested": tested},
+                evaluation.relevant(settings, face.recipe),
+                (
+                    "dclib.runner",
+                    "dclib.applications.evaluation.evaluate",
+                    f"dclib.training.recipes.{face.recipe}",
+                ),
+                dataset=cell.dataset,
+                made={} if face.kind == "whole" else {"set": (self.set(cell),)},
+                tested=tested,
+            )
+
+        return self._once(("evaluate", cell, tested), describe)
+
+    def aggregate(self, name: str) -> Job:
+        """Return the job that draws up a table or a figure."""
+
+        def describe() -> tuple[Job, tuple[Job, ...]]:
+            described = AGGREGATES[name]
+            evaluations = described.evaluations(self.grid)
+            if described.reads == "set":
+                made = {"set": tuple(self.set(cell) for cell, _ in evaluations)}
+            else:
+                made = {described.reads: tuple(self.evaluate(*each) for each in evaluations)}
+            return self._job(
+                name,
+                {},
+                described.settings(self.grid),
+                (described.make.partition(":")[0],),
+                data_sets=dict.fromkeys(cell.dataset for cell, _ in evaluations),
+                made=made,
+            )
+
+        return self._once(("aggregate", name), describe)
+
+    def of_grid(self) -> Iterator[Job]:
+        """Yield the jobs of all cells of the configuration, each after those that it reads from."""
+        seen: set[str] = set()
+        for cell, tested in self.grid.all_evaluations():
+            job = self.evaluate(cell, tested)
+            for each in (*self._sources(job), job):
+                if each.files.record not in seen:
+                    seen.add(each.files.record)
+                    yield each
+
+    def aggregates(self) -> list[str]:
+        """Return the names of the tables and figures that the configuration has something for."""
+        return [name for name, each in AGGREGATES.items() if each.evaluations(self.grid)]
+
+    def _sources(self, job: Job) -> Iterator[Job]:
+        for maker in self.makers(job):
+            yield from self._sources(maker)
+            yield maker
+
+    def _once(
+        self, key: tuple[Any, ...], describe: Callable[[], tuple[Job, tuple[Job, ...]]]
+    ) -> Job:
+        if key not in self._known:
+            job, makers = describe()
+            self._known[key], self._makers[job.files.record] = job, makers
+        return self._known[key]
+
+    def _job(
+        self,
+        rule: str,
+        cell: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        modules: tuple[str, ...],
+        *,
+        dataset: str = "",
+        data_sets: Iterable[str] = (),
+        made: Mapping[str, tuple[Job, ...]] | None = None,
+        data: str = "",
+        tested: str = TESTED,
+    ) -> tuple[Job, tuple[Job, ...]]:
+        """Describe a job, and name those that make what it reads.
+
+        Args:
+            dataset, data_sets: whose prepared files it reads.
+            made: by the output of theirs that is read, other jobs that it reads from.
+            data: the digest of what is read besides, where there is no prepared file.
+        """
+        prepared = tuple(self.prepare(name) for name in (dataset, *data_sets) if name)
+        outputs = {"reference": "network"}
+        inputs = {"data": tuple(each.files.outputs["data"] for each in prepared)}
+        for name, jobs in (made or {}).items():
+            inputs[name] = tuple(job.files.outputs[outputs.get(name, name)] for job in jobs)
+        digests = [provenance.digest(e.settings, e.data, e.code) for e in prepared]
+        script = f"{'aggregate' if rule in AGGREGATES else rule}.py"
+        place = Cell(**{**WILDCARDS._asdict(), **{k: cell[k] for k in cell if k != "tested"}})
+        job = Job(
+            rule,
+            dict(cell),
+            json.loads(json.dumps(settings)),
+            data or (digests[0] if len(digests) == 1 else provenance.digest(digests)),
+            provenance.code_digest(self._root / "workflow_scripts" / script, *modules),
+            script,
+            modules,
+            {name: paths for name, paths in inputs.items() if paths},
+            files(rule, self.results, place, tested),
+        )
+        return job, (*prepared, *(each for jobs in (made or {}).values() for each in jobs))

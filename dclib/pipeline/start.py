@@ -1,0 +1,237 @@
+"""What happens once, before Snakemake sees the rules: from a command line to a plan of jobs."""
+
+import atexit
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dclib import methods
+from dclib.data import sources
+from dclib.errors import InputError, did_you_mean
+from dclib.pipeline import locks, paths, resources, settings
+from dclib.pipeline.grid import Grid
+from dclib.pipeline.plan import RULES, Files, Plan, files
+from dclib.pipeline.staleness import CURRENT, MISSING, Hashes, Staleness, State
+
+HASHES = Path(".snakemake/dclib/hashes.json")
+CONFIG = "config.yaml"
+SHOWN = 20  # of the results that are made again
+
+
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """End with one line on wrong input."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def plan(
+    root: Path, overlays: Sequence[Path], more: Mapping[str, Any], look: bool = True
+) -> tuple[Plan, Hashes]:
+    """Return the plan of a configuration, and the digests of files that it was made with.
+
+    Args:
+        root: the folder of the project, whose config.yaml comes first.
+        overlays: as given to --configfile.
+        more: as given to --config.
+        look: look at a user's own data; a job of a cluster takes on trust what was looked at when
+            it was planned.
+
+    Raises:
+        InputError: the first thing that is wrong, in one line.
+    """
+    if set(str(root)) & set("{}"):
+        raise InputError(
+            f"{root}: a path with braces has a meaning to Snakemake; rename the folder"
+        )
+    base = settings.load([root / CONFIG])
+    config = settings.load([root / CONFIG, *overlays], more)
+    grid = Grid(config, sources.look if look else None, base)
+    results = paths.results_folder(grid.config["results_dir"], root)
+    hashes = Hashes(HASHES)
+    return Plan(grid, results, root, hashes.content), hashes
+
+
+class Pipeline:
+    """What the rules ask for. All methods that are given a rule return what Snakemake calls later.
+
+    Args:
+        workflow: Snakemake's.
+
+    Raises:
+        SystemExit: something is wrong, said in one line.
+    """
+
+    def __init__(self, workflow: Any) -> None:
+        self._workflow = workflow
+        self._main: bool = workflow.is_main_process
+        root = Path(workflow.basedir)
+        # Scripts run in processes of their own, which find dclib through the first of these
+        # variables and end with the process that the second one names.
+        known = filter(None, [os.environ.get("PYTHONPATH")])
+        os.environ.update(
+            PYTHONPATH=os.pathsep.join([str(root), *known]), DCLIB_SNAKEMAKE=locks.this_process()
+        )
+        with in_one_line():
+            if self._main and not os.access(".", os.W_OK):
+                raise InputError(
+                    f"{Path.cwd()}: cannot be written, and Snakemake keeps its notes in the folder "
+                    "that it is called from; call it from another one, with -s PATH/Snakefile"
+                )
+            given = workflow.config_settings
+            self.plan, hashes = plan(root, given.configfiles, given.config, look=self._main)
+        self.grid, self.results = self.plan.grid, self.plan.results
+        self._hashes, self._told = hashes, 0
+        if self._main:
+            atexit.register(hashes.save)
+
+    @functools.cached_property
+    def _staleness(self) -> Staleness:
+        """The states of all jobs, by which alone Snakemake is to decide.
+
+        What it is asked to make again although nothing has changed is known once it looks for jobs.
+        """
+        from snakemake.settings.enums import RerunTrigger
+
+        asked = self._workflow.dag_settings
+        asked.rerun_triggers = frozenset({RerunTrigger.MTIME})
+        again = RULES if asked.forceall else asked.forcerun
+        return Staleness(self.plan, self._hashes, again)
+
+    def methods(self, kind: str) -> str:
+        """Return the pattern of the methods of a kind, their variants included."""
+        names = [name for name in methods.names() if methods.face(name).kind == kind]
+        return f"({'|'.join(names)})" + (r"(-[A-Za-z0-9]+)?" if kind == "learnt" else "")
+
+    def files(self, rule: str) -> Files:
+        """Return what the jobs of a rule write, with wildcards in the paths."""
+        return files(rule, self.results)
+
+    def job(self, rule: str) -> Callable[[Any], Any]:
+        """Return what describes the job of a rule."""
+
+        def of(wildcards: Any) -> Any:
+            with in_one_line():
+                return self.plan.job(rule, dict(wildcards))
+
+        return of
+
+    def inputs(self, rule: str) -> Callable[[Any], dict[str, list[str]]]:
+        """Return what tells the inputs of the jobs of a rule.
+
+        Snakemake has to make a job again if its result is not current, and else must not. So inputs
+        of a current one are `ancient`, that is, their times do not count, and they are left out
+        where they are to be made again themselves; what is not current is put among the files that
+        Snakemake is to make anew.
+        """
+        from snakemake.io import ancient
+
+        def of(wildcards: Any) -> dict[str, list[str]]:
+            with in_one_line():
+                job = self.plan.job(rule, dict(wildcards))
+                if not self._main:
+                    return {name: list(made) for name, made in job.inputs.items()}
+                state = self._staleness.of(job)
+                if state.name == CURRENT:
+                    whole = {
+                        path
+                        for maker in self.plan.makers(job)
+                        if self._staleness.of(maker).name == CURRENT
+                        for path in maker.files.outputs.values()
+                    }
+                    return {
+                        name: [ancient(path) for path in made if path in whole]
+                        for name, made in job.inputs.items()
+                    }
+                if state.name != MISSING:
+                    self._workflow.dag.forcefiles.update(job.files.outputs.values())
+                    self._tell(job.files.record, state)
+                return {name: list(made) for name, made in job.inputs.items()}
+
+        return of
+
+    def _tell(self, record: str, state: State) -> None:
+        """Say that a result is made again, and why; of many, of the first ones."""
+        if state.derived:
+            return
+        self._told += 1
+        if self._told <= SHOWN:
+            what = record.removesuffix("/run.json").removesuffix(".json")
+            print(f"{what} is {state.name} and is made again: {state.why}", file=sys.stderr)
+        elif self._told == SHOWN + 1:
+            print("and more; `make status` shows all of them", file=sys.stderr)
+
+    def cell_files(self) -> list[str]:
+        """Return every file of every cell of the configuration, but for data and references."""
+        return [
+            path
+            for job in self.plan.of_grid()
+            if job.rule not in ("prepare", "reference_network")
+            for path in job.files.outputs.values()
+        ]
+
+    def aggregate_files(self, *suffixes: str) -> list[str]:
+        """Return the files of these kinds of the tables and figures that the config asks for."""
+        return [
+            path
+            for name in self.plan.aggregates()
+            for path in self.plan.aggregate(name).files.outputs.values()
+            if path.endswith(suffixes)
+        ]
+
+    def memory(self, rule: str, section: str) -> Callable[..., int]:
+        """Return what tells the megabytes that a job asks for.
+
+        Args:
+            section: of the config's `resources`.
+        """
+
+        def of(wildcards: Any, attempt: int) -> int:
+            fixed = self.grid.config["resources"][section]["mem_mb"]
+            if fixed is not None:
+                return int(fixed)
+            with in_one_line():
+                job = self.plan.job(rule, dict(wildcards))
+                device = self.grid.config["execution"]["device"]
+                return int(resources.predicted_mib(job, device) * 1.05) * attempt
+
+        return of
+
+    def runtime(self, section: str) -> Callable[..., int]:
+        """Return what tells the minutes that a job asks for, which grow with every attempt."""
+
+        def of(wildcards: Any, attempt: int) -> int:
+            asked = self.grid.config["resources"]
+            return min(asked[section]["runtime"] * attempt, asked["max_runtime"])
+
+        return of
+
+    def hold(self) -> None:
+        """Let no other run work on the results until this process ends."""
+        with in_one_line():
+            locks.hold_run(self.results)
+
+    def check_targets(self) -> None:
+        """Refuse a target that no rule makes, once all rules are known.
+
+        Snakemake's own message says nothing of those that there are.
+        """
+        from snakemake.cli import get_argument_parser
+
+        if not self._main or "snakemake" not in sys.argv[0]:
+            return
+        rules = self._workflow.rules
+        names = [rule.name for rule in rules if not rule.has_wildcards()]
+        for target in get_argument_parser().parse_known_args()[0].targets:
+            path = target if Path(target).is_absolute() else os.path.relpath(target)
+            if target not in names and not any(rule.is_producer(path) for rule in rules):
+                sys.exit(
+                    f"error: target '{target}' is not one of {', '.join(names)}, nor the path of a "
+                    f"file that a rule makes under {self.results}/{did_you_mean(target, names)}"
+                )

@@ -1,0 +1,277 @@
+"""What is made again, and what is not, whatever time stamps and Snakemake's notes say."""
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from pipeline import CONFIG, Project, clone, folder, jobs
+
+pytestmark = pytest.mark.xdist_group("finished grid")
+
+DC = folder("digits", "dc")
+SET, ROWS = f"{DC}/set.safetensors", f"{DC}/eval/ConvNet-width4.csv"
+MADE_FROM_DC = {("condense", SET), ("evaluate", ROWS)}
+AGGREGATES = {"evaluations", "table1", "figure1_condensed_sets", "figure2_accuracy"}
+
+
+def cells(planned):
+    return {(rule, output) for rule, output in planned if rule not in AGGREGATES}
+
+
+def said(project, *arguments):
+    """What a dry run says of results that are made again, by result."""
+    done = project.snakemake("--dry-run", "--cores", "1", *arguments)
+    found = re.findall(
+        r"^results/(\S+) is (\w+) and is made again: (.*)$", done.stderr, re.MULTILINE
+    )
+    return {name: f"{state}: {why}" for name, state, why in found}
+
+
+def results(project):
+    return [path for path in (project.root / "results").rglob("*") if path.is_file()]
+
+
+def later(dc):
+    """The configuration with another setting of `dc`."""
+    return {"condensation": {"dc": {**CONFIG["condensation"]["dc"], **dc}}}
+
+
+def test_another_place_or_time_is_no_other_result(project, tmp_path):
+    """Copies, checkouts, restored backups: finished work is not done again."""
+    for path in results(project):
+        os.utime(path, (31536000, 31536000))
+    assert project.planned() == set()
+    for path in random.Random(0).sample(results(project), len(results(project))):
+        os.utime(path, (time.time() + 10**9 * random.Random(str(path)).random(),) * 2)
+    assert project.planned() == set()
+    for path in project.root.rglob("*"):
+        if path.suffix in (".py", ".smk", ".yaml"):
+            path.touch()
+    assert project.planned() == set()
+    shutil.rmtree(project.root / ".snakemake")
+    assert project.planned() == set()
+    other = clone(tmp_path / "other place é'$x")
+    shutil.copytree(project.root / "results", other.root / "results", copy_function=shutil.copyfile)
+    assert other.planned() == set()
+    (other.root / "results").rename(tmp_path / "elsewhere")
+    (other.root / "results").symlink_to(tmp_path / "elsewhere")
+    assert other.planned() == set()
+    (other.root / "results").unlink()
+    shutil.move(tmp_path / "elsewhere", other.root / "renamed")
+    other.configure(results_dir="renamed")
+    assert other.planned() == set()
+
+
+def test_results_of_other_settings_are_stale_whatever_snakemake_knows(project, tmp_path):
+    """A backup that is put back, `make clean`, results of a colleague."""
+    kept = tmp_path / "kept"
+    shutil.copytree(project.root / "results", kept)
+    project.configure(**later({"iterations": 5}))
+    project.snakemake("--cores", "1", f"results/{SET}")
+    shutil.rmtree(project.root / "results")
+    shutil.copytree(kept, project.root / "results")
+    assert project.planned() >= MADE_FROM_DC
+    assert said(project)[DC] == "stale: settings: iterations 3 -> 5"
+    subprocess.run(["make", "clean"], cwd=project.root, check=True, capture_output=True)
+    assert project.planned() >= MADE_FROM_DC
+    project.snakemake("--cores", "1", "all")
+    record = json.loads((project.root / "results" / DC / "run.json").read_text())
+    assert record["settings"]["iterations"] == 5
+    assert project.planned() == set()
+    project.configure()
+    assert project.planned() >= MADE_FROM_DC
+
+
+def test_results_of_an_older_version_are_not_trusted(project):
+    record = project.root / "results" / DC / "run.json"
+    content = json.loads(record.read_text())
+    del content["made_from"]
+    record.write_text(json.dumps(content))
+    (project.root / "results" / folder("again", "dc") / "run.json").unlink()
+    told = said(project)
+    assert told[DC] == "stale: its record does not say what it was made from"
+    assert told[folder("again", "dc")].startswith("stale: nothing beside it says what it was made")
+    assert project.planned() >= MADE_FROM_DC
+
+
+def test_results_of_another_cell(project):
+    """A folder that was copied over another one's place."""
+    place = project.root / "results" / DC
+    shutil.rmtree(place)
+    shutil.copytree(project.root / "results" / folder("again", "dc"), place)
+    assert said(project)[DC].startswith('stale: cell: dataset "again" -> "digits"')
+    assert project.planned() >= MADE_FROM_DC
+
+
+def test_the_part_that_differs_is_named(project):
+    project.edit("dclib/methods/matching.py", "+ 1e-6)", "+ 1e-5)")
+    assert said(project)[DC] == "stale: code has changed"
+    assert set(said(project)) == {DC, folder("again", "dc")}  # what follows is not said again
+    project.edit("dclib/methods/matching.py", "+ 1e-5)", "+ 1e-6)")
+    own = {"name": "digits", "source": "digits", "image_size": 8, "mean": [0.3]}
+    project.configure(datasets=[own, CONFIG["datasets"][1]])
+    told = said(project)
+    assert told[DC] == "stale: data has changed"
+    assert told["digits/data"].startswith("stale: settings: ")
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["old time", "new time"])
+@pytest.mark.parametrize(
+    ("name", "again"),
+    [
+        (SET, MADE_FROM_DC),
+        (ROWS, {("evaluate", ROWS)}),
+        (ROWS.replace(".csv", ".curve.csv"), {("evaluate", ROWS)}),
+        ("digits/data.safetensors", {("prepare", "digits/data.safetensors")}),
+        (f"{DC}/run.json", MADE_FROM_DC),
+    ],
+)
+def test_a_flipped_bit(project, name, again, keep):
+    """Found in the plan, named, and nothing is made of it; what was made before it stays."""
+    path = project.root / "results" / name
+    content, written = bytearray(path.read_bytes()), path.stat()
+    where = content.rindex(b".") + 1 if path.suffix == ".csv" else len(content) - 3
+    content[where] ^= 1
+    path.write_bytes(content)
+    if keep:
+        os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert cells(project.planned()) == again
+    (told,) = [why for why in said(project).values() if why.startswith("damaged")]
+    assert path.name in told
+    project.snakemake("--cores", "1", "all")
+    assert project.planned() == set()
+
+
+def test_a_flipped_bit_that_only_loading_can_find(project):
+    """The disk has lost it, without a trace: the job says so, and the next call makes it again."""
+    notes = project.root / ".snakemake/dclib/hashes.json"
+    path = project.root / "results" / SET
+    assert project.planned() == set()
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    known, found = json.loads(notes.read_text()), path.stat()
+    entry = known[str(path)]
+    known[str(path)] = [
+        found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns, entry[-1],
+    ]  # fmt: skip
+    notes.write_text(json.dumps(known))
+    assert project.planned() == set()
+    (project.root / "results" / ROWS).unlink()
+    done = project.snakemake("--cores", "1", "all", check=False)
+    assert done.returncode != 0
+    log = (project.root / "results" / ROWS).with_suffix(".log").read_text()
+    assert f"results/{SET}: damaged" in log
+    assert "Traceback" not in log
+    assert project.planned() >= MADE_FROM_DC
+    project.snakemake("--cores", "1", "all")
+    assert project.planned() == set()
+
+
+def test_what_is_damaged_and_not_wanted_is_left_where_it_is(project):
+    path = project.root / "results" / SET
+    path.write_bytes(path.read_bytes()[:-9])
+    project.snakemake("--cores", "1", f"results/{folder('again', 'dc')}/set.safetensors")
+    assert path.exists()
+    project.snakemake("--cores", "1", "table1")
+    assert project.planned("table1") == set()
+
+
+def test_own_data_by_what_is_read(tmp_path):
+    """Another pixel makes a data set another one; its path, or what is not read, does not."""
+    project = clone(tmp_path / "project")
+    pictures = project.root / "pictures"
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (pictures / split / name).mkdir(parents=True)
+            for i in range(3):
+                pixels = np.full((8, 8), 40 * i + 9, np.uint8)
+                Image.fromarray(pixels).save(pictures / split / name / f"{i}.bmp")
+    target = "results/own/random/ConvNet-width4/ipc-1/seed-0/set.safetensors"
+
+    def planned(**change):
+        own = {"name": "own", "source": "folder", "path": "pictures", **change}
+        project.configure(datasets=[dict(sorted(own.items(), reverse=bool(change)))])
+        return {rule for rule, _ in project.planned(target)}
+
+    assert planned() == {"prepare", "select"}
+    project.snakemake("--cores", "1", target)
+    assert planned() == set()
+    (pictures / ".DS_Store").touch()
+    (pictures / "README.txt").write_text("about")
+    (pictures / "train/a/.thumbs").mkdir()
+    (pictures / "train/a/1.bmp").touch()
+    assert planned() == set()
+    assert planned(path="./pictures") == set()
+    assert planned(path=str(pictures)) == set()
+    pictures.rename(project.root / "moved")
+    pictures.symlink_to("moved")
+    assert planned() == set()
+    picture = pictures / "train/a/1.bmp"
+    content, written = picture.read_bytes(), picture.stat()
+    picture.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(picture, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert planned() == {"prepare", "select"}
+    assert (
+        said(project, target)["own/random/ConvNet-width4/ipc-1/seed-0"] == "stale: data has changed"
+    )
+    picture.write_bytes(content)
+    assert planned() == set()
+    assert planned(image_size=9) == {"prepare", "select"}
+
+
+def test_settings_that_cannot_touch_a_result(project):
+    """They are of another recipe, of a norm that is not there, or of training that is not done."""
+    project.configure(
+        **later({"batchnorm_batch": 8, "lr_net": 0.5, "batch_net": 7, "outer_steps": 1}),
+        evaluation={**CONFIG["evaluation"], "protocol": "ordinary"},
+    )
+    assert project.planned() == set()
+
+
+def test_code_that_is_edited_while_it_runs(tmp_path):
+    """A job does not work with other code than it was planned with."""
+    project = clone(tmp_path)
+    project.configure(datasets=["digits"], methods=["dc"])
+    method = project.root / "dclib/methods/dc/method.py"
+    kept = method.read_text()
+    with subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", "--cores", "1",
+         f"results/{SET}"],
+        cwd=project.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as run:  # fmt: skip
+        while run.poll() is None and not jobs(project.root, "prepare.py"):
+            time.sleep(0.01)
+        method.write_text(f"{kept}\n\nANOTHER = 1\n")
+        assert run.wait(300) != 0
+    log = (project.root / "results" / DC / "set.log").read_text()
+    (line,) = [line for line in log.splitlines() if " ERROR " in line]
+    assert "was edited after this run was planned" in line
+    assert not (project.root / "results" / SET).exists()
+    method.write_text(kept)
+    project.snakemake("--cores", "1", f"results/{SET}")
+    assert project.planned(f"results/{SET}") == set()
+
+
+def test_two_configurations_that_share_their_results(project):
+    other = Project(project.root)
+    other.configure(**later({"iterations": 4}))
+    other.snakemake("--cores", "1", "all")
+    assert other.planned() == set()
+    project.configure()
+    assert project.planned() >= MADE_FROM_DC
+    project.configure(seeds=[0, 1], **later({"iterations": 4}))
+    assert {output for _, output in cells(project.planned())} == {
+        f"{folder(dataset, method, seed=1)}/{file}"
+        for dataset in ("digits", "again")
+        for method in ("random", "dc")
+        for file in ("set.safetensors", "eval/ConvNet-width4.csv")
+    }
