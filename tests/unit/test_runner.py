@@ -14,30 +14,46 @@ import torch
 from conftest import ROOT
 
 from dclib import runner
+from dclib.applications.evaluation import settings as evaluation
+from dclib.applications.evaluation.evaluate import Evaluation
 from dclib.data.synthetic import SyntheticSet
-from dclib.errors import InputError
-from dclib.methods import Method, Resumable
+from dclib.errors import Damaged, InputError
+from dclib.files import read_metadata
 from dclib.methods.dc import method as gradient_matching
-from dclib.methods.dc.method import GradientMatching, Settings
+from dclib.methods.dc.method import GradientMatching
+from dclib.methods.dc.settings import Settings
+from dclib.methods.dd import settings as dd
+from dclib.methods.dd.method import DatasetDistillation
+from dclib.runner import Iterative, Resumable
 from dclib.seeding import Streams
-from dclib.tensors import read_metadata
+from dclib.teachers.reference import settings as reference
+from dclib.teachers.reference.teacher import Training
+from dclib.tensors import read_sealed, read_tensors, write_sealed, write_tensors
 
+CPU = torch.device("cpu")
 ITERATIONS = 60
 CONDENSE = """
 import logging, sys, torch
 logging.basicConfig(level=logging.INFO)
-from dclib import runner
-from dclib.data import readers
-from dclib.methods.dc.method import GradientMatching, Settings
+from pathlib import Path
+from dclib import files, runner
+from dclib.data import sources
+from dclib.methods.dc.method import create
+from dclib.methods.dc.settings import Settings
 from dclib.seeding import Streams
 torch.set_num_threads(1)
 settings = Settings(iterations=int(sys.argv[2]), outer_steps=2, inner_epochs=3, real_batch=16)
-runner.run(
-    GradientMatching("ConvNet-width8-batchnorm", settings, torch.device("cpu")),
-    readers.read("digits"), 2, Streams("digits", 0), sys.argv[1],
-    metadata={"dataset": "digits", "method": "dc", "ipc": 2}, digest="d",
+digits = sources.read({"name": "digits", "source": "digits"})
+folder = Path(sys.argv[1])
+made, progress = runner.run(
+    create("ConvNet-width8-batchnorm", settings, digits, 2, torch.device("cpu")),
+    Streams("digits", 0), checkpoint=folder / "checkpoint.safetensors", digest="d",
     checkpoint_seconds=float(sys.argv[3]), description="cell",
 )
+made.save(folder / "set.safetensors")
+made.save_png(folder / "set.png")
+files.write_text(folder / "trace.csv", progress.trace())
+files.write_json(folder / "progress.json", vars(progress))
 """
 
 
@@ -78,7 +94,6 @@ def undisturbed(tmp_path_factory):
 
 def same(folder, undisturbed):
     names = ["set.safetensors", "trace.csv", "set.png"]
-    assert not (folder / "checkpoint.safetensors").exists()
     return all((folder / n).read_bytes() == (undisturbed / n).read_bytes() for n in names)
 
 
@@ -93,9 +108,9 @@ def test_kill_at_several_moments_changes_no_byte(undisturbed, tmp_path):
     assert not (tmp_path / "set.safetensors").exists()
     Process(tmp_path).finish()
     assert same(tmp_path, undisturbed)
-    record = json.loads((tmp_path / "run.json").read_text())
-    assert record["resumed_from"] == kills
-    assert record["iterations"] == ITERATIONS
+    progress = json.loads((tmp_path / "progress.json").read_text())
+    assert progress["resumed_from"] == kills
+    assert progress["iteration"] == ITERATIONS
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -130,35 +145,35 @@ def test_an_interrupted_step_is_done_again_as_it_was(digits, tmp_path):
 
     trained = []
 
-    def run(kind, folder):
-        return runner.run(
-            kind("ConvNet-width8", settings, torch.device("cpu")), digits, 1, Streams("cell"),
-            folder, metadata={"dataset": "digits"}, digest="d",
-        )  # fmt: skip
+    def make(kind, folder):
+        return run(kind("ConvNet-width8", settings, digits, 1, CPU), folder)[0]
 
-    plain = run(GradientMatching, tmp_path / "plain")
+    plain = make(GradientMatching, tmp_path / "plain")
     with pytest.raises(runner.Interrupted):
-        run(Disturbed, tmp_path / "disturbed")
+        make(Disturbed, tmp_path / "disturbed")
     assert iteration(tmp_path / "disturbed") == 2
-    resumed = run(Disturbed, tmp_path / "disturbed")
+    resumed = make(Disturbed, tmp_path / "disturbed")
     assert torch.equal(plain.images, resumed.images)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def _checkpoint(folder, digits, settings, digest="d"):
-    method = GradientMatching("MLP", settings, torch.device("cpu"))
-    state = method.start(digits, 1, Streams("cell"))
-    return runner.iterate(
-        method.step, state, settings.iterations,
-        checkpoint=folder / "c.safetensors", digest=digest, checkpoint_seconds=0,
+def run(work, folder, streams="cell", digest="d", every=60.0):
+    return runner.run(
+        work, Streams(streams), checkpoint=folder / "checkpoint.safetensors", digest=digest,
+        checkpoint_seconds=every,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "other digest", "text"])
+def checkpointed(folder, digits, settings, digest="d"):
+    """Run with a checkpoint after each step; return its progress."""
+    return run(GradientMatching("MLP", settings, digits, 1, CPU), folder, "cell", digest, 0)[1]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other digest", "text", "flipped"])
 def test_a_checkpoint_that_does_not_fit_is_not_resumed(digits, tmp_path, damage, caplog):
     settings = Settings(iterations=4, real_batch=8)
-    first = _checkpoint(tmp_path, digits, settings)
-    path = tmp_path / "c.safetensors"
+    first = checkpointed(tmp_path, digits, settings)
+    path = tmp_path / "checkpoint.safetensors"
     assert read_metadata(path)["progress"]["iteration"] == 3
     content = path.read_bytes()
     if damage == "truncated":
@@ -167,15 +182,17 @@ def test_a_checkpoint_that_does_not_fit_is_not_resumed(digits, tmp_path, damage,
         path.write_bytes(b"")
     elif damage == "text":
         path.write_text("checkpoint")
-    again = _checkpoint(tmp_path, digits, settings, "x" if damage == "other digest" else "d")
+    elif damage == "flipped":  # one bit of an image
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    again = checkpointed(tmp_path, digits, settings, "x" if damage == "other digest" else "d")
     assert again.resumed_from == []
     assert again.losses == first.losses
     assert "starting afresh" in caplog.text
 
 
 def test_a_whole_checkpoint_is_resumed(digits, tmp_path):
-    first = _checkpoint(tmp_path, digits, Settings(iterations=4, real_batch=8))
-    again = _checkpoint(tmp_path, digits, Settings(iterations=4, real_batch=8))
+    first = checkpointed(tmp_path, digits, Settings(iterations=4, real_batch=8))
+    again = checkpointed(tmp_path, digits, Settings(iterations=4, real_batch=8))
     assert again.resumed_from == [3]
     assert again.losses == first.losses
 
@@ -186,23 +203,19 @@ def test_a_checkpoint_of_another_run_is_not_resumed(digits, tmp_path, other, cap
 
     class Disturbed(GradientMatching):
         def step(self, state):
-            if self.iterations == 2:
+            if state.steps:
                 raise KeyboardInterrupt
-            self.iterations = 2
             return super().step(state)
 
-    cpu = torch.device("cpu")
     settings = Settings(iterations=3, real_batch=8)
     with pytest.raises(KeyboardInterrupt):
-        runner.run(Disturbed("MLP", settings, cpu), digits, 1, Streams(0), tmp_path, metadata={})
+        run(Disturbed("MLP", settings, digits, 1, CPU), tmp_path, digest="")
     assert iteration(tmp_path) == 1
     changed = dataclasses.replace(settings, lr_img=0.2) if other == "settings" else settings
     network = "ConvNet-width4" if other == "network" else "MLP"
     data = dataclasses.replace(digits, mean=(0.2,)) if other == "statistics" else digits
-    runner.run(
-        GradientMatching(network, changed, cpu), data, 2 if other == "ipc" else 1,
-        Streams(1 if other == "stream" else 0), tmp_path, metadata={},
-    )  # fmt: skip
+    work = GradientMatching(network, changed, data, 2 if other == "ipc" else 1, CPU)
+    run(work, tmp_path, "other" if other == "stream" else "cell", digest="")
     assert "starting afresh" in caplog.text
 
 
@@ -214,38 +227,65 @@ def test_images_that_are_not_finite_are_not_written(digits, tmp_path):
             return metrics
 
     settings = Settings(iterations=1, real_batch=8)
-    method = Exploding("MLP", settings, torch.device("cpu"))
-    with pytest.raises(InputError, match="not all finite"):
-        runner.run(method, digits, 1, Streams(0), tmp_path, metadata={})
+    made, _ = run(Exploding("MLP", settings, digits, 1, CPU), tmp_path)
+    with pytest.raises(InputError, match="images are not all finite, there are infinite numbers"):
+        made.save(tmp_path / "set.safetensors")
     assert not (tmp_path / "set.safetensors").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_in_one_line(digits, tmp_path):
     settings = Settings(iterations=50, real_batch=8, lr_img=1e38, distance="mse")
     with pytest.raises(InputError, match=r"the loss is (nan|inf) in iteration .*too large"):
-        _checkpoint(tmp_path, digits, settings)
+        checkpointed(tmp_path, digits, settings)
 
 
-def test_what_a_run_writes(undisturbed):
+def test_what_a_run_gives(undisturbed):
     written = SyntheticSet.load(undisturbed / "set.safetensors")
     assert written.images.shape == (20, 1, 8, 8)
     assert written.metadata["class_names"] == list("0123456789")
-    assert set(written.metadata) >= {"dataset", "method", "ipc", "mean", "std", "versions"}
-    record = json.loads((undisturbed / "run.json").read_text())
-    assert record["seconds"] > 0
-    assert record["peak_memory_mib"] > 50
-    assert record["device"].startswith("cpu")
-    assert record["resumed_from"] == []
+    progress = json.loads((undisturbed / "progress.json").read_text())
+    assert progress["seconds"] > 0
+    assert progress["resumed_from"] == []
     trace = pd.read_csv(undisturbed / "trace.csv")
     assert trace["iteration"].tolist() == list(range(1, ITERATIONS + 1))
+    assert trace["loss"].tolist() == progress["losses"]
     assert trace["loss"].iloc[-5:].mean() < trace["loss"].iloc[:5].mean()
     assert (undisturbed / "set.png").stat().st_size > 1000
+    assert iteration(undisturbed) < ITERATIONS  # it is left for whoever keeps the result safe
 
 
-def test_the_method_has_the_interface(digits):
-    method = GradientMatching("MLP", Settings(), torch.device("cpu"))
-    assert isinstance(method, Method)
-    assert isinstance(method.start(digits, 1, Streams("cell")), Resumable)
+def test_what_iterates_has_the_interface(digits):
+    works = [
+        GradientMatching("MLP", Settings(), digits, 1, CPU),
+        DatasetDistillation("MLP", dd.Settings(), digits, 1, CPU),
+        Training("MLP", reference.Settings(), digits, CPU),
+        Evaluation("MLP", evaluation.Settings(), digits, None, CPU),
+    ]
+    for work in works:
+        assert isinstance(work, Iterative)
+        assert isinstance(work.start(Streams("cell")), Resumable)
+        assert json.loads(json.dumps(work.identity))
+
+
+def test_a_file_is_compared_with_its_fingerprint(tmp_path):
+    path = tmp_path / "x.safetensors"
+    tensors = {"b": torch.arange(3.0), "a": torch.ones(2, dtype=torch.int64)}
+    write_sealed(path, tensors, {"mean": (0.1,), "names": ["é"]})
+    read, metadata = read_sealed(path)
+    assert metadata == {"mean": [0.1], "names": ["é"]}
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+    content = path.read_bytes()
+    for place in (-1, -20, content.index(b"0.1") + 2):  # tensors, and a number of the header
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(bytes(changed))
+        with pytest.raises(Damaged, match="damaged"):
+            read_sealed(path)
+    path.write_bytes(content)
+    tensors, metadata = read_tensors(path)
+    write_tensors(path, tensors, {"mean": [0.1]})
+    with pytest.raises(InputError, match="it has no fingerprint"):
+        read_sealed(path)
 
 
 def test_streams_are_independent_and_resumable():
@@ -264,10 +304,10 @@ def test_streams_are_independent_and_resumable():
 def test_a_checkpoint_that_cannot_be_written(digits, tmp_path, caplog):
     """The computation goes on: what it has in memory is all the more worth keeping."""
     (tmp_path / "file").touch()
-    progress = _checkpoint(tmp_path / "file", digits, Settings(iterations=3, real_batch=8))
+    progress = checkpointed(tmp_path / "file", digits, Settings(iterations=3, real_batch=8))
     assert progress.iteration == 3
     assert "no checkpoint, going on without: " in caplog.text
-    assert "c.safetensors: cannot be written (" in caplog.text
+    assert "checkpoint.safetensors: cannot be written (" in caplog.text
 
 
 def test_a_failing_device_leaves_the_checkpoint_before_it(digits, tmp_path, caplog):
@@ -290,15 +330,14 @@ def test_a_failing_device_leaves_the_checkpoint_before_it(digits, tmp_path, capl
                 state.images = state.images.as_subclass(Lost)
             return metrics
 
-    def run(good_steps, raised):
+    def fail(good_steps, raised):
         Disturbed.good_steps, Disturbed.error = good_steps, raised
-        method = Disturbed("MLP", Settings(iterations=9, real_batch=8), torch.device("cpu"))
-        runner.run(method, digits, 1, Streams(0), tmp_path, metadata={})
+        run(Disturbed("MLP", Settings(iterations=9, real_batch=8), digits, 1, CPU), tmp_path)
 
     with pytest.raises(KeyboardInterrupt):
-        run(2, KeyboardInterrupt)
+        fail(2, KeyboardInterrupt)
     assert iteration(tmp_path) == 2
     with pytest.raises(torch.AcceleratorError, match="illegal memory access"):
-        run(1, error)
+        fail(1, error)
     assert iteration(tmp_path) == 2
     assert "no checkpoint, the one before stays" in caplog.text
