@@ -1,147 +1,52 @@
-"""The figures of the paper, legible in grey as well."""
+"""The figures: which there are, and what each shows of the grid; `drawing` does it.
 
-import math
-from collections.abc import Sequence
-from pathlib import Path
+One line or picture for each data set and ipc: of the first method that learns a set (or else
+selects one, or else `whole`) with the first network, evaluated on the first network.
+"""
 
-import matplotlib
+from dclib import methods
+from dclib.pipeline.aggregates import Aggregate, files
+from dclib.pipeline.grid import Evaluation, Grid, base
 
-matplotlib.use("Agg")  # scripts have no display
-
-import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from dclib import files
-from dclib.data.synthetic import SyntheticSet
-
-_LINES = ("-", "--", "-.", ":")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_PREFERRED = ("learnt", "selected", "whole")
 
 
-def write(figure: Figure, path: str | Path) -> None:
-    """Write a figure as .png and .pdf beside each other; `path` is that of the .png."""
-    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
-        with files.atomic(Path(path).with_suffix(suffix)) as part:
-            figure.savefig(part, dpi=200, bbox_inches="tight", metadata=metadata)
-    plt.close(figure)
-
-
-def condensed_sets(sets: Sequence[SyntheticSet]) -> Figure:
-    """Return a panel for each set: a row for each class, its images from left to right."""
-    figure, panels = _panels(len(sets), width=4.6, height=4.6)
-    for panel, shown in zip(panels, sets, strict=True):
-        names = shown.metadata["class_names"]
-        ipc = len(shown.labels) // len(names)
-        height, width = shown.images.shape[-2:]
-        panel.imshow(shown.grid().numpy(), interpolation="nearest")
-        rows, columns = range(len(names)), range(0, ipc, math.ceil(ipc / 15))
-        panel.set_yticks([1 + height / 2 + row * (height + 1) for row in rows], names)
-        panel.set_xticks([1 + width / 2 + column * (width + 1) for column in columns])
-        panel.set_xticklabels([str(column + 1) for column in columns])
-        panel.tick_params(length=0, labelsize=8)
-        panel.set_title(
-            "{dataset}, {method}, {ipc} per class".format(**shown.metadata), fontsize=10
-        )
-        panel.set_xlabel("image", fontsize=8)
-        panel.set_ylabel("class", fontsize=8)
-        for spine in panel.spines.values():
-            spine.set_visible(False)
-    return figure
-
-
-def accuracy_curves(curves: pd.DataFrame) -> Figure:
-    """Return a panel for each data set: test accuracy against epoch, a line for each ipc.
-
-    Args:
-        curves: a row for each tested epoch, as `tables.collect` gives them; the line is the mean
-            over models and seeds, the shade spans the lowest to the highest.
-    """
-    datasets = list(dict.fromkeys(curves["dataset"]))
-    figure, panels = _panels(len(datasets), width=4.4, height=3.4)
-    ipcs = list(dict.fromkeys(curves["ipc"]))
-    colours = matplotlib.colormaps["viridis"]
-    for panel, dataset in zip(panels, datasets, strict=True):
-        for rank, ipc in enumerate(ipcs):
-            chosen = curves[(curves["dataset"] == dataset) & (curves["ipc"] == ipc)]
-            if chosen.empty:
-                continue
-            by_epoch = chosen.groupby("epoch")["test_accuracy"].agg(["mean", "min", "max"])
-            colour = colours(0.85 * rank / max(1, len(ipcs) - 1))
-            panel.fill_between(
-                by_epoch.index, by_epoch["min"], by_epoch["max"], color=colour, alpha=0.2, lw=0
-            )
-            networks = len(chosen) // chosen["epoch"].nunique()
-            panel.plot(
-                by_epoch.index,
-                by_epoch["mean"],
-                color=colour,
-                linestyle=_LINES[rank % len(_LINES)],
-                marker=_MARKERS[rank % len(_MARKERS)],
-                markersize=3.5,
-                linewidth=1.4,
-                label=f"{ipc} per class (n = {networks})",
-            )
-        panel.set_title(dataset, fontsize=10)
-        panel.set_xlabel("training epoch", fontsize=9)
-        panel.set_ylabel("test accuracy (%)", fontsize=9)
-        panel.tick_params(labelsize=8)
-        panel.set_xlim(left=0)
-        panel.grid(color="0.9", linewidth=0.6)
-        panel.set_axisbelow(True)
-        panel.legend(fontsize=8, frameon=False, loc="lower right")
-    return figure
-
-
-def cross_architecture(table: pd.DataFrame) -> Figure:
-    """Return a heat map for each data set, ipc and method of a cross-architecture table.
-
-    Args:
-        table: from `tables.cross_architecture`.
-    """
-    groups = list(table.groupby(["dataset", "ipc", "method"], sort=False))
-    tested = list(dict.fromkeys(table["eval_network"]))
-    condensed = list(dict.fromkeys(table["network"]))
-    figure, panels = _panels(
-        len(groups), width=2.2 + 0.75 * len(tested), height=1.6 + 0.55 * len(condensed)
+def shown(grid: Grid) -> list[Evaluation]:
+    """Return the cells of the main grid that figures show, each with its first tested network."""
+    method = min(
+        grid.config["methods"], key=lambda name: _PREFERRED.index(methods.face(base(name)).kind)
     )
-    for panel, ((dataset, ipc, method), rows) in zip(panels, groups, strict=True):
-        means = rows.pivot(index="network", columns="eval_network", values="mean")
-        means = means.reindex(index=condensed, columns=tested)
-        image = panel.imshow(means, cmap="viridis", aspect="auto")
-        middle = (means.min().min() + means.max().max()) / 2
-        for row, name in enumerate(condensed):
-            for column, other in enumerate(tested):
-                mean = means.loc[name, other]
-                if not pd.isna(mean):
-                    colour = "white" if mean < middle else "black"
-                    panel.text(
-                        column, row, f"{mean:.1f}", ha="center", va="center", color=colour, size=8
-                    )
-        panel.set_xticks(range(len(tested)))
-        panel.set_xticklabels(tested, rotation=35, ha="right", fontsize=8)
-        panel.set_yticks(range(len(condensed)))
-        panel.set_yticklabels(condensed, fontsize=8)
-        panel.set_xlabel("trained and tested", fontsize=9)
-        panel.set_ylabel("condensed with", fontsize=9)
-        panel.set_title(f"{dataset}, {method}, {ipc} per class", fontsize=10)
-        figure.colorbar(image, ax=panel).set_label("test accuracy (%)", fontsize=8)
-    return figure
+    cells = [cell for cell in grid.cells() if cell.method == method]
+    tested = dict(reversed(grid.evaluations()))
+    return [(cell, tested[cell]) for cell in cells if cell.network == cells[0].network]
 
 
-def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with `count` panels, at most two in a row, each of a size in inches."""
-    columns = min(2, count)
-    rows = math.ceil(count / columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(width * columns, height * rows),
-        layout="constrained",
-        squeeze=False,
-    )
-    panels = list(axes.flat)
-    for spare in panels[count:]:
-        spare.remove()
-    return figure, panels[:count]
+def shown_sets(grid: Grid) -> list[Evaluation]:
+    """Return one cell of every data set: the first seed, the ipc nearest to what is asked for."""
+    wanted = grid.config["figures"]["condensed_sets_ipc"]
+    ipc = min(grid.config["images_per_class"], key=lambda n: (abs(n - wanted), n))
+    return [
+        (cell, tested)
+        for cell, tested in shown(grid)
+        if (cell.ipc, cell.seed) == (str(ipc), grid.config["seeds"][0])
+    ]
+
+
+FIGURES = {
+    "figure1_condensed_sets": Aggregate(
+        "figure1_condensed_sets",
+        files("figures", "figure1_condensed_sets", "png", "pdf"),
+        shown_sets,
+        "set",
+        "dclib.pipeline.drawing:condensed_sets",
+        caption="figure1.rst",
+    ),
+    "figure2_accuracy": Aggregate(
+        "figure2_accuracy",
+        files("figures", "figure2_accuracy", "png", "pdf"),
+        shown,
+        "curve",
+        "dclib.pipeline.drawing:accuracy_curves",
+        caption="figure2.rst",
+    ),
+}

@@ -1,0 +1,197 @@
+"""The figures of the paper, legible in grey as well."""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # scripts have no display
+
+import pandas as pd
+from matplotlib import font_manager
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dclib import files
+from dclib.data.synthetic import SyntheticSet
+from dclib.errors import printable
+from dclib.pipeline import tabulation
+from dclib.pipeline.tabulation import Work
+
+_LINES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_LONGEST = 32  # characters of a name
+# For what the first of them has no glyphs of, as far as they are installed.
+_FONTS = (
+    "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans", "WenQuanYi Zen Hei",
+    "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS",
+    "Noto Emoji", "Symbola",
+)  # fmt: skip
+# Names are text: nothing in them is a formula.
+matplotlib.rcParams["text.parse_math"] = False
+matplotlib.rcParams["font.family"] = [
+    font for font in _FONTS if font in font_manager.get_font_names()
+]
+
+
+def condensed_sets(work: Work) -> None:
+    """Draw the images of sets."""
+    write(show_sets([SyntheticSet.load(path) for path in work.inputs]), work.outputs)
+
+
+def accuracy_curves(work: Work) -> None:
+    """Draw test accuracy against training epoch."""
+    write(show_curves(work.rows()), work.outputs)
+
+
+def cross_architecture(work: Work) -> None:
+    """Write the table of sets condensed with one network and tested on others, and draw it."""
+    table = tabulation.cross_architecture(work.rows(), work.settings["expected"])
+    tabulation.write(table, work.outputs, tabulation.MEANING, tabulation.crossed(table))
+    write(show_crossed(table), work.outputs)
+
+
+def write(figure: Figure, outputs: Mapping[str, Path]) -> None:
+    """Write a figure as png and pdf.
+
+    Args:
+        outputs: a path for each of the two.
+    """
+    with warnings.catch_warnings():
+        # A box stands for what no font has.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        for name, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+            with files.atomic(outputs[name]) as part:
+                figure.savefig(part, dpi=200, bbox_inches="tight", metadata=metadata)
+    plt.close(figure)
+
+
+def label(name: str) -> str:
+    """Return a name as a figure shows it: on one line, and shortened in the middle."""
+    text = printable(name)
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[: half - 1]}…{text[-half:]}"
+
+
+def show_sets(sets: Sequence[SyntheticSet]) -> Figure:
+    """Return a panel for each set: a row for each class, its images from left to right."""
+    figure, panels = _panels(len(sets), width=4.6, height=4.6)
+    for panel, shown in zip(panels, sets, strict=True):
+        names = shown.metadata["class_names"]
+        ipc = len(shown.images) // len(names)
+        height, width = shown.images.shape[-2:]
+        panel.imshow(shown.grid().numpy(), interpolation="nearest")
+        rows, columns = range(len(names)), range(0, ipc, math.ceil(ipc / 15))
+        panel.set_yticks([1 + height / 2 + row * (height + 1) for row in rows])
+        panel.set_yticklabels([label(name) for name in names])
+        panel.set_xticks([1 + width / 2 + column * (width + 1) for column in columns])
+        panel.set_xticklabels([str(column + 1) for column in columns])
+        panel.tick_params(length=0, labelsize=8)
+        panel.set_title(
+            f"{label(shown.metadata['dataset'])}, {shown.metadata['method']}, {ipc} per class",
+            fontsize=10,
+        )
+        panel.set_xlabel("image", fontsize=8)
+        panel.set_ylabel("class", fontsize=8)
+        for spine in panel.spines.values():
+            spine.set_visible(False)
+    return figure
+
+
+def show_curves(curves: pd.DataFrame) -> Figure:
+    """Return a panel for each data set: test accuracy against epoch, a line for each ipc.
+
+    Args:
+        curves: a row for each tested epoch, from `tabulation.collect`; the line is the mean over
+            models and seeds, the shade spans the lowest to the highest.
+    """
+    datasets = list(dict.fromkeys(curves["dataset"]))
+    figure, panels = _panels(len(datasets), width=4.4, height=3.4)
+    ipcs = list(dict.fromkeys(curves["ipc"]))
+    colours = matplotlib.colormaps["viridis"]
+    for panel, dataset in zip(panels, datasets, strict=True):
+        for rank, ipc in enumerate(ipcs):
+            chosen = curves[(curves["dataset"] == dataset) & (curves["ipc"] == ipc)]
+            if chosen.empty:
+                continue
+            by_epoch = chosen.groupby("epoch")["test_accuracy"].agg(["mean", "min", "max"])
+            colour = colours(0.85 * rank / max(1, len(ipcs) - 1))
+            panel.fill_between(
+                by_epoch.index, by_epoch["min"], by_epoch["max"], color=colour, alpha=0.2, lw=0
+            )
+            networks = len(chosen) // chosen["epoch"].nunique()
+            panel.plot(
+                by_epoch.index,
+                by_epoch["mean"],
+                color=colour,
+                linestyle=_LINES[rank % len(_LINES)],
+                marker=_MARKERS[rank % len(_MARKERS)],
+                markersize=3.5,
+                linewidth=1.4,
+                label=f"{ipc} per class (n = {networks})",
+            )
+        panel.set_title(label(str(dataset)), fontsize=10)
+        panel.set_xlabel("training epoch", fontsize=9)
+        panel.set_ylabel("test accuracy (%)", fontsize=9)
+        panel.tick_params(labelsize=8)
+        panel.set_xlim(left=0)
+        panel.grid(color="0.9", linewidth=0.6)
+        panel.set_axisbelow(True)
+        panel.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure
+
+
+def show_crossed(table: pd.DataFrame) -> Figure:
+    """Return a heat map for each data set, ipc and method of a cross-architecture table.
+
+    Args:
+        table: from `tabulation.cross_architecture`.
+    """
+    groups = list(table.groupby(["dataset", "ipc", "method"], sort=False))
+    tested = list(dict.fromkeys(table["eval_network"]))
+    condensed = list(dict.fromkeys(table["network"]))
+    figure, panels = _panels(
+        len(groups), width=2.2 + 0.75 * len(tested), height=1.6 + 0.55 * len(condensed)
+    )
+    for panel, ((dataset, ipc, method), rows) in zip(panels, groups, strict=True):
+        means = rows.pivot(index="network", columns="eval_network", values="mean")
+        means = means.reindex(index=condensed, columns=tested)
+        image = panel.imshow(means, cmap="viridis", aspect="auto")
+        middle = (means.min().min() + means.max().max()) / 2
+        for row, name in enumerate(condensed):
+            for column, other in enumerate(tested):
+                mean = means.loc[name, other]
+                if not pd.isna(mean):
+                    colour = "white" if mean < middle else "black"
+                    panel.text(
+                        column, row, f"{mean:.1f}", ha="center", va="center", color=colour, size=8
+                    )
+        panel.set_xticks(range(len(tested)))
+        panel.set_xticklabels(tested, rotation=35, ha="right", fontsize=8)
+        panel.set_yticks(range(len(condensed)))
+        panel.set_yticklabels(condensed, fontsize=8)
+        panel.set_xlabel("trained and tested", fontsize=9)
+        panel.set_ylabel("condensed with", fontsize=9)
+        panel.set_title(f"{label(str(dataset))}, {method}, {ipc} per class", fontsize=10)
+        figure.colorbar(image, ax=panel).set_label("test accuracy (%)", fontsize=8)
+    return figure
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` panels, at most two in a row, each of a size in inches."""
+    columns = min(2, count)
+    rows = math.ceil(count / columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(width * columns, height * rows),
+        layout="constrained",
+        squeeze=False,
+    )
+    panels = list(axes.flat)
+    for spare in panels[count:]:
+        spare.remove()
+    return figure, panels[:count]

@@ -1,0 +1,319 @@
+"""From the rows of evaluations to the tables of the paper."""
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from dclib import files
+from dclib.errors import InputError, one_line, printable
+from dclib.networks import names
+from dclib.pipeline import integrity
+from dclib.pipeline.paths import Cell
+
+KEY = ["dataset", "method", "network", "ipc", "eval_network"]
+SOURCES = ("paper", "report", "dc-authors", "ncfm")
+
+MEANING = (
+    "Test accuracy in percent: mean and standard deviation over n networks trained from scratch "
+    "(seeds x models; the paper has 5 x 20 = 100)."
+)
+COMPARED = (
+    f"{MEANING} The ratio is that of the images to the training set, in percent. Published figures "
+    "(of the paper, the report that re-implements it, the readme of the authors' code, and the "
+    "NCFM paper) are followed by the difference of this run's mean to them."
+)
+PARTIAL = "Drawn up from part of the grid: some cells have fewer networks than it asks for."
+
+# What LaTeX takes for something else than it is, under every engine.
+_TEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    **{c: f"{{{c}}}" for c in '[]*"'},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    "±": r"$\pm$",
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job that draws up a table or a figure is given.
+
+    Attributes:
+        settings: of its description in `tables` or `figures`.
+        inputs: the files of the cells that are read.
+        data: the prepared data sets of these cells.
+        outputs: by name, each in a folder of the one of all results.
+        published: the published figures.
+    """
+
+    settings: Mapping[str, Any]
+    inputs: Sequence[Path]
+    data: Sequence[Path]
+    outputs: Mapping[str, Path]
+    published: Path
+
+    def rows(self) -> pd.DataFrame:
+        """Return the rows of the inputs, or their curves: see `collect`."""
+        return collect(self.inputs, next(iter(self.outputs.values())).parent.parent)
+
+
+def evaluations(work: Work) -> None:
+    """Write every row of the evaluations."""
+    files.write_text(work.outputs["csv"], work.rows().to_csv(index=False))
+
+
+def compared(work: Work) -> None:
+    """Write the table of the paper that `number` in the settings names, beside what it says."""
+    published = read_published(work.published)
+    published = published[published["table"] == work.settings["number"]]
+    table = compare(work.rows(), published, work.data, work.settings["expected"])
+    write(table, work.outputs, COMPARED)
+
+
+def ablations(work: Work) -> None:
+    """Write what a change of the network or of the distance does to the accuracy."""
+    write(by_ablation(work.rows(), work.settings["ablations"]), work.outputs, MEANING)
+
+
+def collect(paths: Iterable[Path], results: Path) -> pd.DataFrame:
+    """Return the rows of evaluations under one another, with the cell that each is from.
+
+    Args:
+        paths: of rows or of curves, below `results`.
+
+    Raises:
+        InputError: a file is missing, or no such table, or has a value that cannot be.
+    """
+    parts = []
+    for path in paths:
+        cell, rest = Cell.of(path.relative_to(results))
+        try:
+            values = integrity.read_table(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        rows = pd.DataFrame(
+            {**cell._asdict(), "eval_network": Path(rest).name.split(".")[0]}
+            | {name: values[name] for name in ("model", "epoch", "test_accuracy") if name in values}
+        )
+        parts.append(rows.astype({name: int for name in ("model", "epoch") if name in rows}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def read_published(path: str | Path) -> pd.DataFrame:
+    """Return the published figures, one a row, as resources/published.csv has them."""
+    return pd.read_csv(path, dtype={"table": str, "ipc": str})
+
+
+def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, standard deviation (of the population, as the authors take it) and n by cell.
+
+    A single network has no standard deviation. The order of the rows is kept; seeds and models are
+    pooled.
+    """
+    groups = evaluations.groupby(KEY, sort=False)["test_accuracy"]
+    n = groups.size()
+    columns = {"mean": groups.mean(), "std": groups.std(ddof=0).where(n > 1), "n": n}
+    return pd.DataFrame(columns).reset_index()
+
+
+def compare(
+    evaluations: pd.DataFrame,
+    published: pd.DataFrame,
+    data_files: Iterable[str | Path],
+    expected: Mapping[str, int],
+) -> pd.DataFrame:
+    """Return a row for each data set, ipc and method, beside what was published (Tables 1 and 2).
+
+    Args:
+        evaluations: from `collect`.
+        published: rows of `read_published`.
+        data_files: the prepared files of the data sets, from which the ratio is computed.
+        expected: how many networks the whole grid has, by dataset/method/network/ipc/eval_network.
+
+    Returns:
+        The columns dataset, ipc, ratio_percent, method, network, eval_network, mean, std, n,
+        n_of_grid, and for every source its mean, std and the difference of `mean` to it.
+    """
+    sizes = {}
+    for path in data_files:
+        metadata = files.read_metadata(path)
+        try:
+            sizes[metadata["dataset"]] = (metadata["train_images"], len(metadata["class_names"]))
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: not a prepared data set ({one_line(error)})") from error
+    table = _with_expected(summarise(evaluations), expected)
+    table["ratio_percent"] = [_ratio(row, sizes) for _, row in table.iterrows()]
+    table = _add_published(table, published)
+    order = ["dataset", "ipc", "ratio_percent", "method", "network", "eval_network"]
+    table = table[order + [column for column in table.columns if column not in order]]
+    ranks = {
+        column: {name: rank for rank, name in enumerate(dict.fromkeys(table[column]))}
+        for column in ("dataset", "method")
+    }
+    return table.sort_values(
+        ["dataset", "ipc", "method"],
+        key=lambda column: (
+            column.map(ranks[str(column.name)])
+            if column.name in ranks
+            else pd.to_numeric(column.replace("all", "1000000000"))
+        ),
+        kind="stable",
+        ignore_index=True,
+    )
+
+
+def by_ablation(
+    evaluations: pd.DataFrame, expected: Mapping[str, Mapping[str, int]]
+) -> pd.DataFrame:
+    """Return the rows of every ablation, in the order of the configuration.
+
+    Args:
+        evaluations: from `collect`; a cell may belong to several ablations.
+        expected: for every ablation, how many networks each of its cells has, as for `compare`.
+    """
+    summary = summarise(evaluations).set_index(KEY, drop=False)
+    parts = []
+    for name, cells in expected.items():
+        rows = summary.loc[[tuple(key.split("/")) for key in cells]].reset_index(drop=True)
+        rows = _with_expected(rows, cells)
+        rows.insert(0, "ablation", name)
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True)
+
+
+def cross_architecture(evaluations: pd.DataFrame, expected: Mapping[str, int]) -> pd.DataFrame:
+    """Return a row for every network that was condensed with and every one that was tested."""
+    return _with_expected(summarise(evaluations), expected)
+
+
+def _with_expected(summary: pd.DataFrame, expected: Mapping[str, int]) -> pd.DataFrame:
+    of_grid = [expected["/".join(row[KEY])] for _, row in summary.iterrows()]
+    return summary.assign(n_of_grid=of_grid)
+
+
+def _ratio(row: "pd.Series[str]", sizes: Mapping[str, tuple[int, int]]) -> float:
+    train_images, num_classes = sizes[row["dataset"]]
+    chosen = train_images if row["ipc"] == "all" else num_classes * int(row["ipc"])
+    return 100 * chosen / train_images
+
+
+def _add_published(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Add for every source what it published for the same cell, and how far `mean` is from it."""
+    table = table.copy()
+    key = ["dataset", "ipc", "method", "network"]
+    # The published sets were tested on the network that they were condensed with.
+    own_network = (table["network"].map(_twin) == table["eval_network"]).to_numpy()
+    for source in SOURCES:
+        figures = published[published["source"] == source].set_index(key)
+        for column, own in (("accuracy_mean", source), ("accuracy_std", f"{source}_std")):
+            found = figures[column].reindex(pd.MultiIndex.from_frame(table[key]))
+            table[own] = found.where(own_network).to_numpy()
+        table[f"{source}_difference"] = table["mean"] - table[source]
+    return table
+
+
+def write(
+    table: pd.DataFrame,
+    outputs: Mapping[str, Path],
+    title: str,
+    shown: pd.DataFrame | None = None,
+) -> None:
+    """Write a table as csv, md and tex.
+
+    Args:
+        outputs: a path for each of the three.
+        title: what the numbers are; stands under the md and is the caption of the tex.
+        shown: what md and tex show; every row of the table if None.
+    """
+    path = outputs["csv"]
+    # The csv module does not see that a carriage return ends a line.
+    odd = table.select_dtypes(exclude="number").map(lambda text: "\r" in text).any(axis=None)
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL
+    files.write_text(path, table.round(4).to_csv(index=False, quoting=quoting))
+    shown = for_people(table) if shown is None else shown
+    note = f"{title} {PARTIAL}" if (table["n"] < table["n_of_grid"]).any() else title
+    text = shown.map(markdown).rename(columns=markdown)
+    files.write_text(
+        outputs["md"], f"{text.to_markdown(index=False, disable_numparse=True)}\n\n{note}\n"
+    )
+    text = shown.map(latex).rename(columns=latex)
+    files.write_text(
+        outputs["tex"],
+        text.to_latex(
+            index=False, caption=note, label=f"tab:{path.stem}", escape=False, position="htb"
+        ),
+    )
+
+
+def markdown(text: str) -> str:
+    """Return a text for a cell of a table in Markdown, where it looks as it is."""
+    escaped = re.sub(r"[\\`*<>&\[\]$~|]", r"\\\g<0>", printable(text))
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)  # inside a word it is itself
+
+
+def latex(text: str) -> str:
+    """Return a text for LaTeX, where it looks as it is; beyond Latin letters xelatex is needed."""
+    escaped = "".join(_TEX.get(c, c) for c in printable(text))
+    return re.sub("-(?=-)", "-{}", escaped)  # two would become a dash
+
+
+def for_people(table: pd.DataFrame) -> pd.DataFrame:
+    """Round, join means with their deviations, and leave out what is empty or says nothing."""
+    shown = table[[c for c in ("ablation", "dataset", "ipc") if c in table]].copy()
+    if "ratio_percent" in table:
+        shown["ratio %"] = [f"{ratio:.4g}" for ratio in table["ratio_percent"]]
+    shown["method"] = table["method"]
+    shown["network"] = [
+        row["network"]
+        if row["network"] == row["eval_network"]
+        else f"{row['network']}, tested on {row['eval_network']}"
+        for _, row in table.iterrows()
+    ]
+    shown["this run"] = _plus_minus(table["mean"], table["std"])
+    shown["n"] = [
+        str(n) if n == of_grid else f"{n} of {of_grid}"
+        for n, of_grid in zip(table["n"], table["n_of_grid"], strict=True)
+    ]
+    for source in SOURCES:
+        if source in table and table[source].notna().any():
+            shown[source] = _plus_minus(table[source], table[f"{source}_std"])
+            shown[f"vs {source}"] = [
+                "" if pd.isna(d) else f"{d:+.1f}" for d in table[f"{source}_difference"]
+            ]
+    return shown
+
+
+def crossed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a cross-architecture table with a row for each condensing and a column for each
+    tested network."""
+    cells = table.assign(shown=_plus_minus(table["mean"], table["std"]))
+    index = ["dataset", "ipc", "method", "network"]
+    wide = cells.pivot(index=index, columns="eval_network", values="shown")
+    wide = wide.reindex(
+        index=pd.MultiIndex.from_frame(table[index].drop_duplicates()),
+        columns=list(dict.fromkeys(table["eval_network"])),
+    )
+    wide = wide.reset_index().rename(columns={"network": "condensed with"})
+    return wide.rename_axis(columns=None).fillna("")
+
+
+def _twin(network: str) -> str:
+    return names.parse(network).twin
+
+
+def _plus_minus(means: "pd.Series[float]", stds: "pd.Series[float]") -> list[str]:
+    return [
+        "" if pd.isna(mean) else f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
+        for mean, std in zip(means, stds, strict=True)
+    ]
