@@ -26,9 +26,7 @@ def chosen(digits):
 
 def run(evaluation, tmp_path, streams="cell", **more):
     checkpoint = tmp_path / "checkpoint.safetensors"
-    (rows, curve), progress = runner.run(
-        evaluation, Streams(streams), checkpoint=checkpoint, **more
-    )
+    (rows, curve), _ = runner.run(evaluation, Streams(streams), checkpoint=checkpoint, **more)
     checkpoint.unlink(missing_ok=True)
     return rows, curve
 
@@ -261,7 +259,7 @@ def test_recipes_that_do_not_fit_are_refused(digits, chosen):
         images=chosen.images[:25],
         labels=functional.one_hot(chosen.labels[:25], 10).float(),
     )
-    with pytest.raises(InputError, match="as many images of each of the 10 classes.* 25 images"):
+    with pytest.raises(InputError, match=r"as many images of each of the 10 classes.* 25 images"):
         Evaluation("MLP", Settings(), digits, part, CPU)
 
 
@@ -299,9 +297,9 @@ def test_classes_in_another_order_are_put_in_that_of_the_data(digits, chosen):
         (names[:9], "its labels are not from 0 to 8"),
         ([*names[:9], names[0]], "the set has 9 classes, data set 'digits' has 10"),
     ):
+        changed = dataclasses.replace(chosen, metadata={**chosen.metadata, "class_names": wrong})
         with pytest.raises(InputError, match=fault):
-            changed = {**chosen.metadata, "class_names": wrong}
-            dataclasses.replace(chosen, metadata=changed).fitted(digits)
+            changed.fitted(digits)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

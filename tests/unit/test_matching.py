@@ -195,7 +195,9 @@ def test_settings_that_cannot_touch_a_set_are_not_among_the_relevant():
     assert relevant(Settings(outer_steps=1), normed, 1) == one
 
 
-@pytest.mark.parametrize(("name", "outer"), [("ConvNet-width8", 2), ("ConvNet-width8-batchnorm", 1)])
+@pytest.mark.parametrize(
+    ("name", "outer"), [("ConvNet-width8", 2), ("ConvNet-width8-batchnorm", 1)]
+)
 def test_irrelevant_settings_change_no_byte(small, name, outer):
     settings = Settings(iterations=1, outer_steps=outer, inner_epochs=2, real_batch=8)
     idle = set(dataclasses.asdict(settings)) - set(relevant(settings, names.parse(name), 1))

@@ -7,21 +7,19 @@ import pytest
 import torch
 from conftest import ROOT
 
-from dclib import devices, memory
+from dclib import footprint, memory
 from dclib.methods import matching
 from dclib.networks import plans as networks
 
-CPU = torch.device("cpu")
 MEASURE = """
-import dataclasses, sys, torch
-from dclib import devices
-from dclib.applications import evaluation
-from dclib.pipeline import resources as footprint
+import sys, torch
+from dclib import devices, methods
+from dclib.applications.evaluation import evaluate, settings as evaluation
 from dclib.data.datasets import ImageDataset
-from dclib.methods.dd import method as dataset_distillation
-from dclib.methods.dc import method as gradient_matching
-from dclib.seeding import Streams
 from dclib.data.synthetic import SyntheticSet, class_labels
+from dclib.networks import names
+from dclib.pipeline import resources
+from dclib.seeding import Streams
 
 kind, network, channels, size, ipc = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 device = devices.choose("cpu", 1)
@@ -31,25 +29,22 @@ data = ImageDataset(
     "x", pixels, labels, pixels[:400], labels[:400],
     (0.5,) * channels, (0.25,) * channels, tuple("abcdefghij"),
 )
-if kind == "dc.method":
-    settings = gradient_matching.Settings(iterations=1, outer_steps=2, inner_epochs=2)
-    work = gradient_matching.create(network, settings, device)
-    work.step(work.start(data, ipc, Streams(0)))
-elif kind == "dd.method":
-    settings = dataset_distillation.Settings(iterations=1)
-    work = dataset_distillation.create(network, settings, device)
-    work.step(work.start(data, ipc, Streams(0)))
-else:
+if kind == "evaluation":
     settings = evaluation.Settings(models=1, epochs=3)
     images = torch.randn(10 * ipc, channels, size, size)
-    work = evaluation.Evaluation(
-        network, settings, data, SyntheticSet(images, class_labels(10, ipc), {}), device
-    )
-    work.step(work.start(Streams(0)))
-predicted = footprint.job_mib(
-    kind, network, dataclasses.asdict(settings), shape=(channels, size, size), num_classes=10,
-    ipc=ipc, data_bytes=pixels.numel(),
-)
+    made = SyntheticSet.like(data, images, class_labels(10, ipc))
+    work = evaluate.Evaluation(network, settings, data, made, device)
+    peak_bytes = evaluation.peak_bytes
+else:
+    face, short = methods.face(kind), {"dc": {"outer_steps": 2, "inner_epochs": 2}, "dd": {}}
+    settings = face.settings(iterations=1, **short[kind])
+    work = methods.body(kind).create(network, settings, data, ipc, device)
+    peak_bytes = face.peak_bytes
+work.step(work.start(Streams(0)))
+spec, shape = names.parse(network), (channels, (size, size))
+parameters = spec.parameters(*shape, 10)
+peak = peak_bytes(settings, spec.activation_bytes(*shape), parameters, 10, ipc)
+predicted = resources.job_mib(peak, parameters, pixels.numel(), "cpu")
 print(predicted, devices.peak_memory_mib(device))
 """
 
@@ -57,12 +52,12 @@ print(predicted, devices.peak_memory_mib(device))
 @pytest.mark.parametrize(
     "arguments",
     [
-        "dc.method ConvNet 1 28 1",
-        "dc.method ConvNet 3 32 50",
-        "dc.method LeNet 1 28 10",
+        "dc ConvNet 1 28 1",
+        "dc ConvNet 3 32 50",
+        "dc LeNet 1 28 10",
         "evaluation ConvNet 1 28 50",
         "evaluation AlexNet 3 32 1",
-        "dd.method LeNet 1 28 10",
+        "dd LeNet 1 28 10",
     ],
 )
 def test_a_job_takes_no_more_than_predicted_and_not_much_less(arguments):
@@ -88,7 +83,7 @@ def test_batched_matching_in_pieces_is_the_same(monkeypatch, classes_at_once):
     synthetic = torch.randn(3, 2, 1, 8, 8, dtype=torch.float64)
     whole = matching.match(network, real, synthetic, engine="batched")
     each = memory.matching_bytes(network, (1, 8, 8), 9, 2)
-    monkeypatch.setattr(devices, "memory_budget", lambda device: classes_at_once * each)
+    monkeypatch.setattr(memory, "memory_budget", lambda device: classes_at_once * each)
     for some, expected in zip(
         matching.match(network, real, synthetic, engine="batched"), whole, strict=True
     ):
@@ -99,8 +94,8 @@ def test_passes_are_of_equal_size_and_as_large_as_the_memory_allows(monkeypatch)
     network = networks.build("ConvNet-width8", 1, (8, 8), 3)
     images = torch.zeros(100, 1, 8, 8)
     assert memory.micro_batch(network, images) == 100
-    each = memory.FIRST_ORDER * memory.activation_bytes(network, (1, 8, 8))
-    monkeypatch.setattr(devices, "memory_budget", lambda device: int(40.5 * each))
+    each = footprint.FIRST_ORDER * memory.activation_bytes(network, (1, 8, 8))
+    monkeypatch.setattr(memory, "memory_budget", lambda device: int(40.5 * each))
     assert memory.micro_batch(network, images) == 34
-    monkeypatch.setattr(devices, "memory_budget", lambda device: 1)
+    monkeypatch.setattr(memory, "memory_budget", lambda device: 1)
     assert memory.micro_batch(network, images) == 1

@@ -3,23 +3,32 @@
 import dataclasses
 import itertools
 import random as python_random
+import subprocess
+import sys
 
 import pytest
 import torch
+from conftest import ROOT
 from torch.nn import functional
 
+from dclib import methods, runner
 from dclib.data.synthetic import SyntheticSet
-from dclib.errors import InputError
-from dclib.methods import coresets
+from dclib.errors import Damaged, InputError
+from dclib.methods.forgetting.method import forgetting
+from dclib.methods.herding.method import herding
+from dclib.methods.kcenter.method import kcenter
+from dclib.methods.random import method as random
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
-from dclib.teachers import reference as reference_network
-from dclib.teachers.reference import NEVER_LEARNT, Settings, Training
-from dclib.tensors import read_tensors, write_tensors
+from dclib.teachers.reference import settings as reference_settings
+from dclib.teachers.reference.settings import Settings
+from dclib.teachers.reference.teacher import NEVER_LEARNT, Reference, Training
+from dclib.tensors import read_tensors, write_sealed, write_tensors
 
 DOUBLE = torch.float64
 CPU = torch.device("cpu")
-BY_FEATURES = {"herding": coresets.herding, "kcenter": coresets.kcenter}
+BY_FEATURES = {"herding": herding, "kcenter": kcenter}
+SELECTIONS = [name for name in methods.names() if methods.face(name).kind == "selected"]
 # On random images: enough that some are forgotten, and so little that some are never learnt.
 FORGETFUL = Settings(epochs=6, lr=0.02, batch=16)
 
@@ -82,15 +91,15 @@ def test_the_first_of_equally_good_images_is_chosen(name, seed):
 @pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
 def test_hand_made_ties(dtype):
     line = torch.tensor([[0.0], [0.0], [2.0], [2.0]], dtype=dtype)
-    assert coresets.herding(line, 4).tolist() == [0, 2, 1, 3]
-    assert coresets.kcenter(line, 4).tolist() == [0, 2, 1, 3]
+    assert herding(line, 4).tolist() == [0, 2, 1, 3]
+    assert kcenter(line, 4).tolist() == [0, 2, 1, 3]
     # After (0, 1) the other two are equally good, which a mean of thirds must not hide.
     corners = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]], dtype=dtype)
-    assert coresets.herding(corners, 3).tolist() == [2, 0, 1]
-    assert coresets.herding(corners[[1, 0, 2]], 3).tolist() == [2, 0, 1]
+    assert herding(corners, 3).tolist() == [2, 0, 1]
+    assert herding(corners[[1, 0, 2]], 3).tolist() == [2, 0, 1]
     same = torch.full((6, 5), 0.1, dtype=dtype)
-    assert coresets.herding(same, 6).tolist() == list(range(6))
-    assert coresets.kcenter(same, 6).tolist() == list(range(6))
+    assert herding(same, 6).tolist() == list(range(6))
+    assert kcenter(same, 6).tolist() == list(range(6))
 
 
 @pytest.mark.parametrize("name", BY_FEATURES)
@@ -106,8 +115,8 @@ def test_of_duplicates_the_first_is_chosen_first(name):
 @pytest.mark.parametrize("seed", range(3))
 def test_herding_and_kcenter_agree_on_the_first_image_alone(seed):
     features = gaussian(50, 6, seed)
-    assert coresets.herding(features, 1).tolist() == coresets.kcenter(features, 1).tolist()
-    assert coresets.herding(features, 9).tolist() != coresets.kcenter(features, 9).tolist()
+    assert herding(features, 1).tolist() == kcenter(features, 1).tolist()
+    assert herding(features, 9).tolist() != kcenter(features, 9).tolist()
 
 
 @pytest.mark.parametrize("name", BY_FEATURES)
@@ -129,7 +138,7 @@ def test_the_order_of_images_does_not_matter(name):
 
 def test_kcenter_always_takes_the_farthest():
     features = gaussian(120, 4).double()
-    chosen = coresets.kcenter(features, 20)
+    chosen = kcenter(features, 20)
     distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     radii = []
     for i in range(1, 20):
@@ -143,7 +152,7 @@ def test_herding_keeps_to_the_mean_better_than_chance():
     features = gaussian(300, 8).double()
     generator = torch.Generator().manual_seed(2)
     mean = features.mean(0)
-    herded = (features[coresets.herding(features, 20)].mean(0) - mean).norm()
+    herded = (features[herding(features, 20)].mean(0) - mean).norm()
     for _ in range(20):
         drawn = torch.randperm(300, generator=generator)[:20]
         assert herded < 0.5 * (features[drawn].mean(0) - mean).norm()
@@ -154,18 +163,18 @@ def test_forgetting_takes_the_most_forgotten_and_first_of_all_the_never_learnt(c
     draw = python_random.Random(0)
     counts = [draw.choice([0, 0, 1, 2, 5, NEVER_LEARNT]) for _ in range(200)]
     expected = sorted(range(200), key=lambda j: (-counts[j], j))[:count]
-    chosen = coresets.forgetting(torch.tensor(counts), count).tolist()
+    chosen = forgetting(torch.tensor(counts), count).tolist()
     assert chosen == expected
     assert counts[chosen[0]] == NEVER_LEARNT
 
 
 def test_no_more_images_than_there_are():
     with pytest.raises(ValueError, match="4 images are to be chosen from 3"):
-        coresets.herding(gaussian(3, 2), 4)
+        herding(gaussian(3, 2), 4)
     with pytest.raises(ValueError, match="4 images are to be chosen from 3"):
-        coresets.kcenter(gaussian(3, 2), 4)
+        kcenter(gaussian(3, 2), 4)
     with pytest.raises(ValueError, match="0 images are to be chosen from 3"):
-        coresets.forgetting(torch.zeros(3, dtype=torch.int64), 0)
+        forgetting(torch.zeros(3, dtype=torch.int64), 0)
 
 
 def recount(history):
@@ -237,10 +246,17 @@ def test_training_agrees_with_torchs_sgd(small, epochs):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+def train(training, path):
+    """Train a reference network and write it to `path`."""
+    checkpoint = path.with_suffix(".checkpoint.safetensors")
+    trained, _ = runner.run(training, Streams("cell"), checkpoint=checkpoint)
+    trained.save(path)
+
+
 @pytest.mark.parametrize("stop", [2, 3, 4])
 def test_a_resumed_training_gives_the_same_bytes(small, tmp_path, monkeypatch, stop):
     training = Training("ConvNet-width8-batchnorm", FORGETFUL, small, CPU)
-    reference_network.train(training, Streams("cell"), tmp_path / "whole.safetensors")
+    train(training, tmp_path / "whole.safetensors")
     step, epochs = Training.step, []
 
     def failing(self, state):
@@ -252,20 +268,17 @@ def test_a_resumed_training_gives_the_same_bytes(small, tmp_path, monkeypatch, s
     monkeypatch.setattr(Training, "step", failing)
     path = tmp_path / "resumed.safetensors"
     with pytest.raises(RuntimeError, match="the power is gone"):
-        reference_network.train(training, Streams("cell"), path)
+        train(training, path)
     assert not path.exists()
     stop = FORGETFUL.epochs
-    reference_network.train(training, Streams("cell"), path)
+    train(training, path)
     assert epochs == list(range(FORGETFUL.epochs))
-    assert [p.name for p in tmp_path.glob("*checkpoint*")] == []
 
     whole, metadata = read_tensors(tmp_path / "whole.safetensors")
     resumed, resumed_metadata = read_tensors(path)
     assert whole.keys() == resumed.keys()
     for name, tensor in whole.items():
         assert torch.equal(tensor, resumed[name]), name
-    assert metadata.pop("seconds") > 0
-    assert resumed_metadata.pop("seconds") > 0
     assert metadata == resumed_metadata
     assert set(whole["forgetting"].tolist()) - {0, NEVER_LEARNT}
 
@@ -273,29 +286,35 @@ def test_a_resumed_training_gives_the_same_bytes(small, tmp_path, monkeypatch, s
 def test_a_file_that_is_no_reference_network_is_refused(small, digits, tmp_path):
     path = tmp_path / "reference.safetensors"
     with pytest.raises(InputError, match="no such file"):
-        reference_network.read(path, CPU)
+        Reference.load(path, CPU)
     training = Training("ConvNet-width8", Settings(epochs=1), small, CPU)
-    reference_network.train(training, Streams("cell"), path)
+    train(training, path)
     tensors, metadata = read_tensors(path)
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
 
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="not a whole safetensors file"):
-        reference_network.read(path, CPU)
+        Reference.load(path, CPU)
+    tensors["network/classifier.bias"][1] += 1e-6
+    write_tensors(path, tensors, metadata)
+    with pytest.raises(Damaged, match="damaged") as caught:
+        Reference.load(path, CPU)
+    assert caught.value.path == path
     digits.save(path)
     with pytest.raises(InputError, match="not a reference network, it has no forgetting"):
-        reference_network.read(path, CPU)
+        Reference.load(path, CPU)
+    whole = {key: value for key, value in metadata.items() if key != "fingerprint"}
     without = {key: value for key, value in metadata.items() if key != "test_accuracy"}
     write_tensors(path, tensors, without)
     with pytest.raises(InputError, match="not a reference network, it has no test_accuracy"):
-        reference_network.read(path, CPU)
-    write_tensors(path, tensors, {**metadata, "network": "ConvNet-width4"})
+        Reference.load(path, CPU)
+    write_sealed(path, tensors, {**whole, "network": "ConvNet-width4"})
     with pytest.raises(InputError, match="its tensors are not those of network 'ConvNet-width4'"):
-        reference_network.read(path, CPU)
+        Reference.load(path, CPU)
     del tensors["network/classifier.bias"]
-    write_tensors(path, tensors, metadata)
+    write_sealed(path, tensors, whole)
     with pytest.raises(InputError, match="its tensors are not those of network 'ConvNet-width8'"):
-        reference_network.read(path, CPU)
+        Reference.load(path, CPU)
 
 
 def test_features_are_the_input_of_the_last_layer_in_evaluation_mode(small):
@@ -305,13 +324,18 @@ def test_features_are_the_input_of_the_last_layer_in_evaluation_mode(small):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     inputs = []
     network.classifier.register_forward_hook(lambda module, args, output: inputs.append(args[0]))
-    network.train()
-    features = reference_network.features(network, small, small.train_images, CPU)
+    reference = Reference(network.eval(), torch.zeros(60, dtype=torch.int64), {})
+    features = reference.features(small, small.train_images, CPU)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert not features.requires_grad
     assert features.dtype == torch.float32
     network.eval()(small.normalise(small.train_images))
     torch.testing.assert_close(features, inputs[0].detach(), rtol=1e-5, atol=1e-6)
+
+
+def select(name, data, ipc, random, reference):
+    teachers = {"reference": reference} if methods.face(name).teachers else {}
+    return methods.body(name).select(data, ipc, random, teachers, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -320,12 +344,12 @@ def reference(digits, tmp_path_factory):
     path = tmp_path_factory.mktemp("reference") / "network.safetensors"
     settings = Settings(epochs=4, lr=0.05, batch=32)
     training = Training("ConvNet-width16-batchnorm", settings, digits, CPU)
-    reference_network.train(training, Streams("digits", 0), path)
-    return reference_network.read(path, CPU)
+    train(training, path)
+    return Reference.load(path, CPU)
 
 
 def test_the_reference_network_has_learnt_and_says_how_well(digits, reference):
-    network, forgetting, metadata = reference
+    network, counts, metadata = reference
     for split in ("train", "test"):
         images, labels = getattr(digits, f"{split}_images"), getattr(digits, f"{split}_labels")
         predicted = network(digits.normalise(images)).argmax(1)
@@ -333,14 +357,14 @@ def test_the_reference_network_has_learnt_and_says_how_well(digits, reference):
         assert metadata[f"{split}_accuracy"] == pytest.approx(accuracy, abs=1e-9)
         assert accuracy > 80
     assert not network.training
-    assert forgetting.shape == digits.train_labels.shape
+    assert counts.shape == digits.train_labels.shape
     assert metadata["settings"] == dataclasses.asdict(Settings(epochs=4, lr=0.05, batch=32))
     assert (metadata["dataset"], metadata["network"]) == ("digits", "ConvNet-width16-batchnorm")
 
 
 @pytest.mark.parametrize("name", ["herding", "kcenter", "forgetting"])
 def test_selected_sets_hold_the_chosen_images_of_every_class(digits, reference, tmp_path, name):
-    chosen = coresets.select(name, digits, 10, Streams("cell"), reference)
+    chosen = select(name, digits, 10, Streams("cell"), reference)
     chosen.save(tmp_path / "set.safetensors")
     loaded = SyntheticSet.load(tmp_path / "set.safetensors")
     indices = torch.tensor(loaded.metadata["indices"])
@@ -359,35 +383,75 @@ def test_selected_sets_hold_the_chosen_images_of_every_class(digits, reference, 
             rule = PLAIN[name]([features[i] for i in members], 3)
             expected = [members[j] for j in rule]
         assert indices[10 * c : 10 * c + 10].tolist()[: len(expected)] == expected
-    fewer = coresets.select(name, digits, 1, Streams("other"), reference)
+    fewer = select(name, digits, 1, Streams("other"), reference)
     assert fewer.metadata["indices"] == indices[::10].tolist()
 
 
 def test_random_selection_is_its_stream_and_needs_no_network(digits, reference):
     expected = torch.cat(digits.sample(3, Streams("cell")["selection"])).tolist()
     for chosen in (
-        coresets.random(digits, 3, Streams("cell")),
-        coresets.select("random", digits, 3, Streams("cell"), reference),
+        random.select(digits, 3, Streams("cell")),
+        select("random", digits, 3, Streams("cell"), reference),
     ):
         assert chosen.metadata["indices"] == expected
         assert chosen.metadata.keys() == {"mean", "std", "class_names", "indices"}
         assert torch.equal(chosen.images, digits.normalise(digits.train_images[expected]))
         assert torch.equal(chosen.labels, digits.train_labels[expected])
-    assert coresets.random(digits, 3, Streams("other")).metadata["indices"] != expected
+    assert random.select(digits, 3, Streams("other")).metadata["indices"] != expected
 
 
-@pytest.mark.parametrize("name", coresets.NAMES)
+@pytest.mark.parametrize("name", SELECTIONS)
 def test_a_class_smaller_than_ipc_is_refused(digits, reference, name):
     with pytest.raises(InputError, match="but class '8' has only 140 training images"):
-        coresets.select(name, digits, 141, Streams("cell"), reference)
-    chosen = coresets.select(name, digits, 140, Streams("cell"), reference)
+        select(name, digits, 141, Streams("cell"), reference)
+    chosen = select(name, digits, 140, Streams("cell"), reference)
     assert len(set(chosen.metadata["indices"])) == 1400
 
 
 def test_what_does_not_fit_a_selection_is_refused(digits, small, reference):
     with pytest.raises(InputError, match=r"'hearding' is not one of .* \(did you mean 'herding'"):
-        coresets.select("hearding", digits, 1, Streams("cell"), reference)
-    with pytest.raises(InputError, match="selection 'kcenter' needs a reference network"):
-        coresets.select("kcenter", digits, 1, Streams("cell"))
+        methods.body("hearding")
+    with pytest.raises(InputError, match="needs a reference network, there is none"):
+        methods.body("kcenter").select(digits, 1, Streams("cell"), {}, CPU)
     with pytest.raises(InputError, match=r"data set 'small' is not the one .*'digits'"):
-        coresets.select("herding", small, 1, Streams("cell"), reference)
+        select("herding", small, 1, Streams("cell"), reference)
+
+
+def test_the_faces_of_all_methods():
+    assert methods.names() == [
+        "random", "forgetting", "herding", "kcenter", "dc", "dd", "whole",
+    ]  # fmt: skip
+    for name in methods.names():
+        face = methods.face(name)
+        assert face.settings() == face.settings()
+        assert (face.peak_bytes is not None) == (face.kind == "learnt")
+        assert face.seeded == (name in ("random", "dc", "dd"))
+        if face.kind != "whole":
+            made = "create" if face.kind == "learnt" else "select"
+            assert callable(getattr(methods.body(name), made))
+        for teacher in face.teachers:
+            assert teacher == "reference"
+    assert reference_settings.relevant(Settings(epochs=3))["epochs"] == 3
+    assert reference_settings.peak_bytes(Settings(batch=256), 1000, 10) == 2.7 * 1000 * 256
+
+
+def test_settings_out_of_their_range_are_refused():
+    for name, wrong in (
+        ("dc", {"iterations": 0}), ("dc", {"lr_img": -1.0}), ("dc", {"distance": "l2"}),
+        ("dc", {"real_batch": 2.5}), ("dd", {"beta1": 1.0}), ("dd", {"lr_nett": 0.1}),
+        ("random", {"seed": 1}),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            methods.face(name).settings(**wrong)
+
+
+def test_faces_need_no_pytorch():
+    """Nor does anything else that slows a plan down."""
+    code = (
+        "import sys; from dclib import methods, footprint\n"
+        "print([methods.face(name).kind for name in methods.names()])\n"
+        "import dclib.teachers.reference.settings, dclib.applications.evaluation.settings\n"
+        "print({'torch', 'torchvision', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["set()"], done.stderr
