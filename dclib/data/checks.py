@@ -1,15 +1,15 @@
 """What images, labels and statistics have to be like to be trained on; it needs no PyTorch."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dclib.errors import InputError
+from dclib.errors import InputError, one_line
 
 SPLITS = ("train", "test")
-TENSOR_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
+LARGEST = 1e38  # what a number in float32 can be
 
 
 class Facts(NamedTuple):
@@ -26,37 +26,61 @@ class Facts(NamedTuple):
     smallest_class: int
 
 
-def check(
-    what: str,
-    shapes: Mapping[str, Sequence[int]],
-    labels: Mapping[str, np.ndarray],
-    class_names: Sequence[str],
-) -> Facts:
+class Arrays(NamedTuple):
+    """Both splits of a data set as its source has them.
+
+    Attributes:
+        train_images, test_images: uint8, of shape [n, channels, height, width].
+        train_labels, test_labels: integers, of shape [n].
+        class_names: one a class, in the order of the labels.
+        mean, std: one number a channel, of pixels from 0 to 1, where they have been published.
+    """
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: Sequence[str]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+TENSOR_NAMES = Arrays._fields[:4]
+
+
+def check(what: str, arrays: Arrays) -> Facts:
     """Refuse what cannot be trained on; return the facts of what can.
 
     Args:
         what: the data set, for messages.
-        shapes: [n, channels, height, width] of the images of both splits.
-        labels: of both splits.
-        class_names: one a class, in the order of the labels.
+        arrays: of the images only the shapes count.
 
     Raises:
         InputError: saying what does not fit.
     """
+    class_names = arrays.class_names
+    for name in class_names:
+        if name.encode(errors="replace").decode() != name:
+            raise InputError(
+                f"{what}: class '{name}' has a name that is no text; allowed is what UTF-8 can hold"
+            )
     if len(class_names) < 2:
         raise InputError(f"{what}: at least 2 classes are needed, it has {len(class_names)}")
-    counts = {}
-    for split in SPLITS:
-        images, channels, *size = shapes[split]
-        if images != len(labels[split]):
-            raise InputError(f"{what}: {images} {split} images but {len(labels[split])} labels")
+    train, test = arrays.train_images.shape[1:], arrays.test_images.shape[1:]
+    smallest = {}
+    for split, (images, channels, height, width), labels in (
+        ("train", arrays.train_images.shape, arrays.train_labels),
+        ("test", arrays.test_images.shape, arrays.test_labels),
+    ):
+        if images != len(labels):
+            raise InputError(f"{what}: {images} {split} images but {len(labels)} labels")
         if channels not in (1, 3):
             raise InputError(f"{what}: {split} images have {channels} channels, allowed are 1 or 3")
-        if min(size) < 1:
+        if min(height, width) < 1:
             raise InputError(
-                f"{what}: {split} images have {size[1]}x{size[0]} pixels, at least 1x1 are needed"
+                f"{what}: {split} images have {width}x{height} pixels, at least 1x1 are needed"
             )
-        values, numbers = np.unique(labels[split], return_counts=True)
+        values, numbers = np.unique(labels, return_counts=True)
         if len(values) and not 0 <= int(values[0]) <= int(values[-1]) < len(class_names):
             raise InputError(
                 f"{what}: {split} labels from {values[0]} to {values[-1]}, allowed are "
@@ -65,12 +89,11 @@ def check(
         if len(values) < len(class_names):
             empty = next(c for c in range(len(class_names)) if c not in values)
             raise InputError(f"{what}: class '{class_names[empty]}' has no {split} image")
-        counts[split] = int(numbers.min())
-    train, test = (tuple(shapes[split][1:]) for split in SPLITS)
+        smallest[split] = int(numbers.min())
     if train != test:
         raise InputError(f"{what}: train images are {train}, test images {test}")
     channels, height, width = train
-    return Facts(channels, (height, width), counts["train"])
+    return Facts(channels, (height, width), smallest["train"])
 
 
 def check_statistics(
@@ -84,9 +107,21 @@ def check_statistics(
     for key, numbers in (("mean", mean), ("std", std)):
         if numbers is not None and not (
             len(numbers) == channels
-            and all(math.isfinite(number) and (key == "mean" or number > 0) for number in numbers)
+            and all(abs(number) <= LARGEST and (key == "mean" or number > 0) for number in numbers)
         ):
             raise InputError(
                 f"{what}: {key} is {list(numbers)}; allowed is a finite number"
                 f"{' above 0' if key == 'std' else ''} for each of its {channels} channels"
             )
+
+
+def expanded(what: str, path: str | Path) -> Path:
+    """Return a path that the user has given, with `~` expanded.
+
+    Raises:
+        InputError: there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{what}: {path}: {one_line(error)}") from error

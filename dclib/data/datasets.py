@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from dclib import provenance
 from dclib.data import checks
-from dclib.data.checks import SPLITS, TENSOR_NAMES
-from dclib.errors import InputError
+from dclib.data.checks import TENSOR_NAMES, Arrays
+from dclib.errors import Damaged, InputError
 from dclib.tensors import fingerprint, read_tensors, write_tensors
 
 
@@ -115,6 +116,7 @@ class ImageDataset:
         """Return the data set that `save` wrote; its tensors are mapped, not read.
 
         Raises:
+            Damaged: its content is not that of which the fingerprint was taken.
             InputError: the file is missing, truncated or not a prepared data set.
         """
         kind = "a prepared data set"
@@ -123,19 +125,23 @@ class ImageDataset:
         tensors, metadata = read_described(path, kind, types)
         if not isinstance(metadata.get("dataset"), str):
             raise InputError(f"{path}: not {kind}, its metadata has no name in 'dataset'")
-        checks.check(
-            str(path),
-            {split: tuple(tensors[f"{split}_images"].shape) for split in SPLITS},
-            {split: tensors[f"{split}_labels"].numpy() for split in SPLITS},
-            metadata["class_names"],
-        )
-        return cls(
+        loaded = cls(
             name=metadata["dataset"],
             **{name: tensors[name] for name in TENSOR_NAMES},
             mean=tuple(metadata["mean"]),
             std=tuple(metadata["std"]),
             class_names=tuple(metadata["class_names"]),
         )
+        if loaded.fingerprint != metadata.get("fingerprint"):
+            raise Damaged(path)
+        train_images, train_labels, test_images, test_labels = (
+            tensors[name].numpy() for name in TENSOR_NAMES
+        )
+        checks.check(
+            str(path),
+            Arrays(train_images, train_labels, test_images, test_labels, loaded.class_names),
+        )
+        return loaded
 
 
 def read_described(
@@ -179,3 +185,31 @@ def channel_statistics(
         torch.tensor(mean, dtype=dtype, device=device).view(-1, 1, 1),
         torch.tensor(std, dtype=dtype, device=device).view(-1, 1, 1),
     )
+
+
+def statistics(
+    images: UInt8[Tensor, "n channels height width"],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of every channel of pixels scaled to [0, 1].
+
+    They have four digits; the deviation of a flat channel counts as 1.
+    """
+    channels = images.transpose(0, 1).flatten(1)
+    means, stds = [], []
+    for pixels in channels:
+        histogram = torch.bincount(pixels, minlength=256).double()
+        values = torch.arange(256, dtype=torch.float64) / 255
+        mean = float((histogram * values).sum() / histogram.sum())
+        variance = float((histogram * (values - mean) ** 2).sum() / histogram.sum())
+        means.append(round(mean, 4))
+        stds.append(round(math.sqrt(variance), 4) or 1.0)
+    return tuple(means), tuple(stds)
+
+
+def resized(
+    images: UInt8[Tensor, "n channels height width"], size: tuple[int, int]
+) -> UInt8[Tensor, "n channels new_height new_width"]:
+    """Return images of another height and width."""
+    from torchvision.transforms.v2.functional import resize  # takes two seconds
+
+    return resize(images, list(size), antialias=True).contiguous()

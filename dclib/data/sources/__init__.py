@@ -1,0 +1,177 @@
+"""Where data sets come from: one module a source, which the configuration calls by its name.
+
+No list of sources stands anywhere, so that a new one is a new module here. It has
+
+- `look(options) -> Facts`, what a plan has to know, without PyTorch;
+- `read(options, data_dir) -> Arrays`, the images and labels;
+- if it reads a user's own files, at `options.path`, `content(options)`: which files `read` takes,
+  each with its name relative to the path;
+- if it reads several data sets, `NAMES`, what they are called.
+"""
+
+import contextlib
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from dclib.data.checks import TENSOR_NAMES, Facts, check, check_statistics
+from dclib.data.sources.settings import Options
+from dclib.errors import InputError, did_you_mean, one_line
+
+if TYPE_CHECKING:
+    from dclib.data.datasets import ImageDataset
+
+
+def names() -> list[str]:
+    """Return all sources, those first that need no path."""
+    return list(_modules())
+
+
+def module_name(source: str) -> str:
+    """Return the dotted name of the module that reads `source`.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    return _module(source).__name__
+
+
+def without_path() -> dict[str, Facts]:
+    """Return the sources that need no path, and what is known of each."""
+    return {
+        name: look({"name": name}) for name, module in _modules().items() if not _is_own(module)
+    }
+
+
+def look(options: Mapping[str, Any]) -> Facts:
+    """Return the facts of a data set, of a user's own from its file names, headers and labels.
+
+    Args:
+        options: the fields of `Options`; of name and source, one is enough for a public one.
+
+    Raises:
+        InputError: as far as that can be seen, the data set cannot be read or trained on.
+    """
+    chosen, module = _chosen(options)
+    with _readable(chosen):
+        facts: Facts = module.look(chosen)
+    check_statistics(str(chosen), facts.channels, chosen.mean, chosen.std)
+    return facts if chosen.image_size is None else facts._replace(image_size=chosen.image_size)
+
+
+def content(options: Mapping[str, Any]) -> list[tuple[str, Path]]:
+    """Return the files that reading a user's own data set takes, by name relative to its path.
+
+    Two data sets that have the same options but for the path, the same names here and the same
+    bytes in each file are the same. A public data set has none.
+
+    Raises:
+        InputError: as `look` does.
+    """
+    chosen, module = _chosen(options)
+    if not _is_own(module):
+        return []
+    with _readable(chosen):
+        return sorted(module.content(chosen))
+
+
+def read(options: Mapping[str, Any], data_dir: str | Path | None = None) -> "ImageDataset":
+    """Read a data set from its original files.
+
+    Args:
+        options: as `look` takes them. Of mean and std, what is not given is what has been published
+            of the data set, or is computed from the training images.
+        data_dir: where public data sets lie, in torchvision's layout. If None, the environment
+            variable DCLIB_DATA_DIR, and without it the folder `data`.
+
+    Raises:
+        InputError: unknown source, a missing or corrupt file, or images that do not fit together.
+    """
+    import torch
+
+    from dclib.data import datasets
+
+    chosen, module = _chosen(options)
+    with _readable(chosen):
+        arrays = module.read(chosen, data_dir)
+    channels = check(str(chosen), arrays).channels
+    check_statistics(str(chosen), channels, chosen.mean, chosen.std)
+    tensors = {}
+    for name in TENSOR_NAMES:
+        array = getattr(arrays, name)
+        if name.endswith("labels"):
+            array = array.astype(np.int64)
+        tensors[name] = torch.from_numpy(np.ascontiguousarray(array))
+        if name.endswith("images") and chosen.image_size is not None:
+            tensors[name] = datasets.resized(tensors[name], chosen.image_size)
+    mean, std = chosen.mean or arrays.mean, chosen.std or arrays.std
+    if mean is None or std is None:
+        computed = datasets.statistics(tensors["train_images"])
+        mean, std = mean or computed[0], std or computed[1]
+    return datasets.ImageDataset(
+        chosen.name, **tensors, mean=mean, std=std, class_names=tuple(arrays.class_names)
+    )
+
+
+def _modules() -> dict[str, ModuleType]:
+    """The sources and the modules that read them."""
+    found = [
+        importlib.import_module(f"{__name__}.{module.name}")
+        for module in pkgutil.iter_modules(__path__)
+        if module.name != "settings"
+    ]
+    found.sort(key=lambda module: (_is_own(module), not hasattr(module, "NAMES")))
+    return {
+        name: module
+        for module in found
+        for name in getattr(module, "NAMES", [module.__name__.split(".")[-1]])
+    }
+
+
+def _is_own(module: ModuleType) -> bool:
+    return hasattr(module, "content")
+
+
+def _module(source: str) -> ModuleType:
+    modules = _modules()
+    if source not in modules:
+        raise InputError(
+            f"data set source '{source}' is not one of {', '.join(modules)}"
+            f"{did_you_mean(source, modules)}"
+        )
+    return modules[source]
+
+
+def _chosen(options: Mapping[str, Any]) -> tuple[Options, ModuleType]:
+    given = {"name": options.get("source"), **options}
+    try:
+        chosen = TypeAdapter(Options).validate_python(given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"]))
+        raise InputError(
+            f"data set '{given['name']}': {key} is {fault['input']!r}"
+            f"{did_you_mean(key, Options.__annotations__)}; {fault['msg']}"
+        ) from error
+    module = _module(chosen.source)
+    if _is_own(module) and chosen.path is None:
+        raise InputError(f"{chosen}: source '{chosen.source}' needs a path")
+    if not _is_own(module) and chosen.path is not None:
+        own = [name for name, each in _modules().items() if _is_own(each)]
+        raise InputError(f"{chosen}: 'path' goes with source {' or '.join(own)}")
+    return chosen, module
+
+
+@contextlib.contextmanager
+def _readable(chosen: Options) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        place = "its files" if chosen.path is None else chosen.path
+        raise InputError(f"{chosen}: {place} cannot be read ({one_line(error)})") from error
