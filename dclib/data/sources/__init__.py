@@ -27,6 +27,8 @@ from dclib.errors import InputError, did_you_mean, one_line
 if TYPE_CHECKING:
     from dclib.data.datasets import ImageDataset
 
+_OPTIONS = TypeAdapter(Options)
+
 
 def names() -> list[str]:
     """Return all sources, those first that need no path."""
@@ -151,13 +153,19 @@ def _module(source: str) -> ModuleType:
 def _chosen(options: Mapping[str, Any]) -> tuple[Options, ModuleType]:
     given = {"name": options.get("source"), **options}
     try:
-        chosen = TypeAdapter(Options).validate_python(given)
+        chosen = _OPTIONS.validate_python(given)
     except ValidationError as error:
         fault = error.errors()[0]
-        key = ".".join(map(str, fault["loc"]))
+        key, known = str(fault["loc"][0]), _OPTIONS.json_schema()["properties"]
+        what = f"data set '{given['name']}'"
+        if key not in known:
+            raise InputError(
+                f"{what}: '{key}' is unknown{did_you_mean(key, known)}; allowed: {', '.join(known)}"
+            ) from error
+        why = fault["msg"].replace("greater than or equal to", "at least")
         raise InputError(
-            f"data set '{given['name']}': {key} is {fault['input']!r}"
-            f"{did_you_mean(key, Options.__annotations__)}; {fault['msg']}"
+            f"{what}: {key} is {given.get(key)!r} ({why.replace('greater than', 'above')}); "
+            f"allowed: {known[key]['description']}"
         ) from error
     module = _module(chosen.source)
     if _is_own(module) and chosen.path is None:

@@ -30,10 +30,8 @@ _Size = Annotated[
         {**_PIXELS, "type": ["integer", "array"], "minItems": 2, "maxItems": 2, "items": _PIXELS}
     ),
 ]
-_Mean = Annotated[float, Field(allow_inf_nan=False, description="mean of a channel")]
-_Deviation = Annotated[
-    float, Field(gt=0, allow_inf_nan=False, description="standard deviation of a channel")
-]
+_Mean = Annotated[float, Field(description="mean of a channel")]
+_Deviation = Annotated[float, Field(gt=0, description="standard deviation of a channel")]
 
 
 @settings
