@@ -1,7 +1,10 @@
 """Reading data sets, refusing damaged ones, and the prepared file."""
 
+import hashlib
 import os
 import pickle
+import shutil
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -10,14 +13,21 @@ import pytest
 import scipy.io
 import torch
 import torchvision
+from conftest import ROOT
 from PIL import Image
 
-from dclib.data import datasets, readers
+from dclib.data import datasets, sources
+from dclib.data.checks import TENSOR_NAMES
 from dclib.data.datasets import ImageDataset
-from dclib.data.readers import read
-from dclib.errors import InputError
+from dclib.data.sources import public
+from dclib.errors import Damaged, InputError
+from dclib.tensors import read_tensors, write_tensors
 
-REAL = Path(os.environ.get(readers.DATA_DIR_VARIABLE, "data"))
+REAL = Path(os.environ.get(public.DATA_DIR_VARIABLE, "data"))
+
+
+def read(source, data_dir=None, **options):
+    return sources.read({"source": source, **options}, data_dir)
 
 
 def one_line(call, *parts):
@@ -38,7 +48,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(torchvision.datasets.cifar, "download_and_extract_archive", refuse)
     monkeypatch.setattr(torchvision.datasets.svhn, "download_url", refuse, raising=False)
     monkeypatch.setattr(torchvision.datasets.utils, "download_url", refuse)
-    monkeypatch.setattr(readers.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(public.time, "sleep", lambda seconds: None)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +61,10 @@ def no_network(monkeypatch):
 )
 def test_real_files(name, folder, channels, size, train, test):
     if not (REAL / folder).is_dir():
-        pytest.skip(f"no {name} in {REAL} (${readers.DATA_DIR_VARIABLE})")
+        pytest.skip(f"no {name} in {REAL} (${public.DATA_DIR_VARIABLE})")
     data = read(name, data_dir=REAL)
+    smallest = int(torch.bincount(data.train_labels).min())
+    assert sources.look({"name": name}) == (data.channels, data.image_size, smallest)
     assert data.train_images.shape == (train, channels, size, size)
     assert data.test_images.shape == (test, channels, size, size)
     assert torch.bincount(data.test_labels).tolist() == [1000] * 10 or name == "MNIST"
@@ -60,7 +72,7 @@ def test_real_files(name, folder, channels, size, train, test):
     normalised = data.normalise(data.train_images[:5000])
     assert normalised.mean().abs() < 0.05
     assert (normalised.std() - 1).abs() < 0.3  # CIFAR10's published std is that of an image
-    assert np.allclose(readers._statistics(data.train_images)[0], data.mean, atol=1e-3)
+    assert np.allclose(datasets.statistics(data.train_images)[0], data.mean, atol=1e-3)
 
 
 def test_digits(digits):
@@ -92,7 +104,7 @@ def test_prepared_file_is_mapped_and_whole(digits, tmp_path):
     path = tmp_path / "data.safetensors"
     digits.save(path)
     loaded = ImageDataset.load(path)
-    for name in datasets.TENSOR_NAMES:
+    for name in TENSOR_NAMES:
         assert torch.equal(getattr(loaded, name), getattr(digits, name))
     assert (loaded.name, loaded.mean, loaded.std) == (digits.name, digits.mean, digits.std)
     assert loaded.fingerprint == digits.fingerprint
@@ -108,6 +120,32 @@ def test_prepared_file_is_mapped_and_whole(digits, tmp_path):
     one_line(lambda: ImageDataset.load(tmp_path / "none"), "no such file")
 
 
+def test_a_flipped_bit_in_a_prepared_file_is_found(digits, tmp_path):
+    path = tmp_path / "data.safetensors"
+    digits.save(path)
+    content = path.read_bytes()
+    for at in (len(content) - 1, len(content) // 2, content.index(b"0.3052") + 2):
+        flipped = bytearray(content)
+        flipped[at] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(Damaged) as raised:
+            ImageDataset.load(path)
+        assert raised.value.path == path
+        one_line(lambda: ImageDataset.load(path), path, "damaged")
+
+
+def test_metadata_of_any_kind_in_a_prepared_file(digits, tmp_path):
+    path = tmp_path / "data.safetensors"
+    digits.save(path)
+    tensors, metadata = read_tensors(path)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    for key in ("fingerprint", "mean", "std", "class_names", "dataset"):
+        for value in (None, 3, "x", [], [None], {"a": 1}, [10**400], [1e999], ["\udce9"] * 10):
+            write_tensors(path, tensors, {**metadata, key: value})
+            if (key, value) != ("dataset", "x"):  # which tensors say nothing of
+                one_line(lambda: ImageDataset.load(path), path)
+
+
 def svhn(folder, monkeypatch, labels=(1, 10, 2, 10, 9)):
     rng = np.random.default_rng(0)
     pixels = rng.integers(256, size=(32, 32, 3, len(labels)), dtype=np.uint8)
@@ -121,6 +159,8 @@ def svhn(folder, monkeypatch, labels=(1, 10, 2, 10, 9)):
         for split in ("train", "test")
     }  # fmt: skip
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", md5)
+    sums = {name: known for _, name, known in md5.values()}
+    monkeypatch.setitem(public.SETS, "SVHN", public.SETS["SVHN"]._replace(files=sums))
     return pixels
 
 
@@ -155,7 +195,7 @@ def test_damaged_svhn_and_missing_files(tmp_path, monkeypatch, no_network):
             file,
             "not found",
             empty,
-            readers.DATA_DIR_VARIABLE,
+            public.DATA_DIR_VARIABLE,
             "no network",
         )
 
@@ -165,39 +205,75 @@ def test_a_data_dir_in_a_home_that_is_not_known():
 
 
 def test_data_dir_comes_from_the_environment(tmp_path, monkeypatch, no_network):
-    monkeypatch.setenv(readers.DATA_DIR_VARIABLE, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv(public.DATA_DIR_VARIABLE, str(tmp_path / "elsewhere"))
     one_line(lambda: read("MNIST"), tmp_path / "elsewhere")
 
 
-def write_mnist(root, images=20):
-    raw = root / "MNIST" / "raw"
+@pytest.fixture
+def mnist(tmp_path, monkeypatch):
+    """Twenty images in the files of MNIST, which are the originals for once."""
+    raw = tmp_path / "MNIST/raw"
     raw.mkdir(parents=True)
     for split in ("train", "t10k"):
-        pixels = np.zeros((images, 28, 28), np.uint8)
-        header = np.array([0x803, images, 28, 28], ">i4").tobytes()
+        pixels = np.random.default_rng(0).integers(256, size=(20, 28, 28), dtype=np.uint8)
+        header = np.array([0x803, 20, 28, 28], ">i4").tobytes()
         (raw / f"{split}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
-        labels = (np.arange(images) % 10).astype(np.uint8)
-        header = np.array([0x801, images], ">i4").tobytes()
-        (raw / f"{split}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+        header = np.array([0x801, 20], ">i4").tobytes()
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(header + bytes(range(10)) * 2)
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in raw.iterdir()}
+    monkeypatch.setitem(public.SETS, "MNIST", public.SETS["MNIST"]._replace(files=sums))
     return raw
 
 
-def test_truncated_mnist(tmp_path):
-    raw = write_mnist(tmp_path)
+def test_only_the_original_files_of_mnist_are_read(mnist, no_network):
+    root = mnist.parents[1]
+    assert len(read("MNIST", data_dir=root).train_images) == 20
+    for path in mnist.iterdir():
+        content = path.read_bytes()
+        flipped = bytearray(content)
+        flipped[-5] ^= 1  # a label, which is as valid as the right one
+        for wrong in (b"", content[:3], content[:10], content[:-1], content + b"x", flipped):
+            path.write_bytes(wrong)
+            one_line(lambda: read("MNIST", data_dir=root), path, "corrupt", "delete it")
+        path.unlink()
+        one_line(lambda: read("MNIST", data_dir=root), path.name, "not found", "no network")
+        path.write_bytes(content)
+
+
+def test_what_old_versions_of_torchvision_left_is_not_read(mnist):
+    root = mnist.parents[1]
+    before = read("MNIST", data_dir=root).fingerprint
+    legacy = mnist.with_name("processed")
+    legacy.mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(9, 28, 28, dtype=torch.uint8), torch.arange(9)), legacy / name)
+    assert read("MNIST", data_dir=root).fingerprint == before
+
+
+def test_a_download_is_checked_too(mnist, tmp_path, monkeypatch):
+    kept = tmp_path / "kept"
+    shutil.copytree(mnist, kept)
+    shutil.rmtree(mnist)
+
+    def download(url, download_root, filename, md5):
+        shutil.copy(kept / Path(filename).stem, download_root)
+
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", download)
     assert len(read("MNIST", data_dir=tmp_path).train_images) == 20
-    images = raw / "train-images-idx3-ubyte"
-    content = images.read_bytes()
-    for size in (0, 3, 10, len(content) - 1):
-        images.write_bytes(content[:size])
-        one_line(
-            lambda: read("MNIST", data_dir=tmp_path), "train-images-idx3-ubyte", "corrupt", raw
-        )
-    images.write_bytes(content)
-    (raw / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x14")
-    one_line(lambda: read("MNIST", data_dir=tmp_path), "t10k-labels-idx1-ubyte")
+    shutil.rmtree(mnist)
+    (kept / "train-labels-idx1-ubyte").write_bytes(b"rubbish")
+    one_line(lambda: read("MNIST", data_dir=tmp_path), "train-labels-idx1-ubyte", "corrupt")
 
 
-def test_damaged_cifar(tmp_path):
+def test_the_checksums_are_those_that_torchvision_knows():
+    cifar, svhn = torchvision.datasets.CIFAR10, torchvision.datasets.SVHN
+    known = dict([*cifar.train_list, *cifar.test_list, (cifar.meta["filename"], cifar.meta["md5"])])
+    assert public.SETS["CIFAR10"].files == known
+    known = {svhn.split_list[split][1]: svhn.split_list[split][2] for split in ("train", "test")}
+    assert public.SETS["SVHN"].files == known
+
+
+def test_damaged_cifar(tmp_path, no_network):
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for name, _ in torchvision.datasets.CIFAR10.train_list:
@@ -206,7 +282,7 @@ def test_damaged_cifar(tmp_path):
 
 
 def test_download_is_retried(monkeypatch):
-    monkeypatch.setattr(readers.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(public.time, "sleep", lambda seconds: None)
     calls = []
 
     def flaky():
@@ -215,10 +291,10 @@ def test_download_is_retried(monkeypatch):
             raise OSError("connection reset")
         return "data"
 
-    assert readers._retry(flaky) == "data"
+    assert public._retry(flaky) == "data"
     assert len(calls) == 3
     with pytest.raises(ZeroDivisionError):
-        readers._retry(lambda: 1 / 0)
+        public._retry(lambda: 1 / 0)
 
 
 @pytest.fixture
@@ -301,6 +377,45 @@ def test_other_faults(tmp_path):
     one_line(lambda: read("folder", name="pets"), "pets", "needs a path")
     one_line(lambda: read("MNITS"), "MNITS", "did you mean 'MNIST'")
     one_line(lambda: read("digits", mean=[0.1, 0.2], std=[1, 1]), "1 channels")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"image_size": 3}, ("image_size is 3", "at least 4")),
+        ({"image_size": [28]}, ("image_size is [28]", "height and width")),
+        ({"std": [0.0]}, ("std is [0.0]", "above 0")),
+        ({"mean": [float("inf")]}, ("mean is [inf]", "finite")),
+        ({"mean": [10**400]}, ("mean is", "")),
+        ({"imagesize": 9}, ("'imagesize' is unknown (did you mean 'image_size'?)", "mean, std")),
+        ({"path": "x"}, ("'path' goes with source folder or npz",)),
+        ({"name": "a\nb"}, ("a\\nb", "letters, digits")),
+    ],
+)
+def test_options_that_make_no_sense(options, parts):
+    for call in (sources.look, sources.content, sources.read):
+        if call is sources.content and "mean" in options:
+            continue
+        one_line(partial(call, {"source": "digits", **options}), *parts)
+
+
+def test_a_new_source_is_one_module(tmp_path, monkeypatch):
+    shutil.copyfile(ROOT / "tests/examples/source.py", tmp_path / "shapes.py")
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
+    try:
+        assert sources.names()[-4:] == ["digits", "shapes", "folder", "npz"]
+        facts = sources.look({"name": "shapes"})
+        assert sources.without_path()["shapes"] == facts
+        assert sources.module_name("shapes") == "dclib.data.sources.shapes"
+        assert sources.content({"name": "shapes"}) == []
+        data = read("shapes")
+        counts = torch.bincount(data.train_labels)
+        assert facts == (data.channels, data.image_size, int(counts.min()))
+        assert data.class_names == ("square", "disc", "cross")
+        assert data.fingerprint == read("shapes").fingerprint
+        one_line(lambda: read("shape"), "did you mean 'shapes'?")
+    finally:
+        sys.modules.pop("dclib.data.sources.shapes", None)
 
 
 def test_sampling_is_by_class_and_without_replacement(digits):

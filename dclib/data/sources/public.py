@@ -118,6 +118,7 @@ def read(options: Options, data_dir: str | Path | None) -> Arrays:
         try:
             _retry(lambda: opened(download=True))
         except Exception as error:  # torchvision and urllib raise many kinds
+            _missing(source, told, root, help_)
             raise InputError(
                 f"{source}: {', '.join(missing)} not found, and the download failed "
                 f"({one_line(error)}); {help_}"
@@ -166,5 +167,6 @@ def _retry(action: Callable[[], Any], attempts: int = 3, wait_seconds: float = 2
         except Exception as error:
             if attempt == attempts:
                 raise
-            log.warning("download failed (%s), attempt %d of %d", error, attempt, attempts)
+            why = one_line(error)
+            log.warning("download failed (%s), attempt %d of %d", why, attempt, attempts)
             time.sleep(wait_seconds * attempt)
