@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
-import scipy.io
 import torch
 import torchvision
 from conftest import ROOT
@@ -19,18 +18,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dclib import runner
-from dclib.data import readers, sources
+from dclib import provenance, runner
+from dclib.data import sources
+from dclib.data.checks import TENSOR_NAMES
 from dclib.data.datasets import ImageDataset
+from dclib.data.sources import public
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
-from dclib.methods import coresets
+from dclib.methods.random import method as random
 from dclib.pipeline import settings as configuration
-from dclib.pipeline import tables
+from dclib.pipeline import tabulation
 from dclib.pipeline.grid import Grid
 from dclib.seeding import Streams
-from dclib.teachers import reference as reference_network
-from dclib.tensors import read_tensors, write_tensors
+from dclib.teachers.reference.settings import Settings as ReferenceSettings
+from dclib.teachers.reference.teacher import Reference, Training
+from dclib.tensors import read_tensors, write_sealed, write_tensors
 
 CPU = torch.device("cpu")
 CONFIG = configuration.load([ROOT / "config.yaml"])
@@ -219,6 +221,14 @@ def tiny():
     )
 
 
+def read_own(source, path):
+    """A user's own data, planned and read."""
+    options = {"name": "own", "source": source, "path": path}
+    sources.look(options)
+    assert sources.content(options)
+    return sources.read(options)
+
+
 def read_set(path):
     made = SyntheticSet.load(path)
     made.pixels()
@@ -228,15 +238,30 @@ def read_set(path):
 
 def read_checkpoint(path):
     """Take up a computation of two steps."""
-    state = Counter()
-    return runner.iterate(state.step, state, 2, checkpoint=path, digest="d")
+    return runner.run(Counting(), Streams("counter"), checkpoint=path)
+
+
+class Counting:
+    """The smallest computation."""
+
+    iterations, identity = 2, "counting"
+
+    def start(self, random):
+        return Counter(random)
+
+    def step(self, state):
+        state.count += torch.rand(3, generator=state.random["draw"])
+        return {"loss": state.count.sum()}
+
+    def result(self, state):
+        return state.count
 
 
 class Counter:
     """The smallest state that can be resumed."""
 
-    def __init__(self):
-        self.random, self.count = Streams("counter"), torch.zeros(3)
+    def __init__(self, random):
+        self.random, self.count = random, torch.zeros(3)
 
     def state_dict(self):
         return {"count": self.count}
@@ -244,15 +269,12 @@ class Counter:
     def load_state_dict(self, tensors):
         self.count.copy_(tensors["count"])
 
-    def step(self, state):
-        state.count += torch.rand(3, generator=state.random["draw"])
-        return {"loss": state.count.sum()}
-
 
 def write_checkpoint(path, **change):
     progress = {"iteration": 1, "losses": [0.5], "seconds": 1.0, "resumed_from": []}
     tensors = {"state/count": torch.zeros(3), "random/draw": torch.Generator().get_state()}
-    write_tensors(path, tensors, {"digest": "d", "progress": {**progress, **change}})
+    digest = provenance.digest("", Counting.identity, ("counter",))
+    write_sealed(path, tensors, {"digest": digest, "progress": {**progress, **change}})
 
 
 @pytest.fixture(scope="module")
@@ -265,36 +287,37 @@ def originals(folder, tiny):
 
     tiny.save(folder / "data.safetensors")
     keep("data.safetensors", ImageDataset.load)
-    coresets.random(tiny, 1, Streams("c")).save(folder / "set.safetensors")
+    random.select(tiny, 1, Streams("c")).save(folder / "set.safetensors")
     keep("set.safetensors", read_set)
-    training = reference_network.Training("MLP", reference_network.Settings(epochs=1), tiny, CPU)
+    training = Training("MLP", ReferenceSettings(epochs=1), tiny, CPU)
     state = training.start(Streams("r"))
-    reference_network.write(folder / "network.safetensors", training, state, 1.0)
-    keep("network.safetensors", lambda path: reference_network.read(path, CPU))
+    training.result(state).save(folder / "network.safetensors")
+    keep("network.safetensors", lambda path: Reference.load(path, CPU))
     write_checkpoint(folder / "checkpoint.safetensors")
     keep("checkpoint.safetensors", read_checkpoint)
-    arrays = {name: getattr(tiny, name).numpy() for name in readers.checks.TENSOR_NAMES}
+    arrays = {name: getattr(tiny, name).numpy() for name in TENSOR_NAMES}
     np.savez(folder / "own.npz", **arrays)
-    keep("own.npz", lambda path: readers.read("npz", path=path))
+    keep("own.npz", lambda path: read_own("npz", path))
     place = folder / "MNIST/dc/ConvNet/ipc-1/seed-0/eval"
     place.mkdir(parents=True)
     rows = pd.DataFrame({"model": [0, 1], "epoch": [1, 1], "test_accuracy": [50.0, 60.25]})
     rows.to_csv(place / "MLP.csv", index=False)
-    keep(str((place / "MLP.csv").relative_to(folder)), lambda path: tables.collect([path]))
-    (folder / "evaluations.csv").write_text(tables.collect([place / "MLP.csv"]).to_csv(index=False))
-    keep("evaluations.csv", tables.read_evaluations)
+    keep(
+        str((place / "MLP.csv").relative_to(folder)),
+        lambda path: tabulation.collect([path], folder),
+    )
     for kind in ("png", "bmp", "jpg", "tif", "ppm"):
         for split in ("train", "test"):
             for name in ("a", "b"):
                 (folder / f"{kind}s" / split / name).mkdir(parents=True)
                 picture = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
                 picture.save(folder / f"{kind}s" / split / name / f"0.{kind}")
-        keep(f"{kind}s/train/a/0.{kind}", lambda path: readers.read("folder", path=path.parents[2]))
+        keep(f"{kind}s/train/a/0.{kind}", lambda path: read_own("folder", path.parents[2]))
     return made
 
 
 KINDS = ["data.safetensors", "set.safetensors", "network.safetensors", "checkpoint.safetensors",
-         "own.npz", "MNIST/dc/ConvNet/ipc-1/seed-0/eval/MLP.csv", "evaluations.csv",
+         "own.npz", "MNIST/dc/ConvNet/ipc-1/seed-0/eval/MLP.csv",
          "pngs/train/a/0.png", "bmps/train/a/0.bmp", "jpgs/train/a/0.jpg", "tifs/train/a/0.tif",
          "ppms/train/a/0.ppm"]  # fmt: skip
 
@@ -368,18 +391,14 @@ arrays = st.tuples(
 
 
 @examples(150)
-@given(
-    st.dictionaries(
-        st.sampled_from([*readers.checks.TENSOR_NAMES, "class_names", "x"]), arrays, max_size=6
-    )
-)
+@given(st.dictionaries(st.sampled_from([*TENSOR_NAMES, "class_names", "x"]), arrays, max_size=6))
 def test_arrays_of_any_kind_are_read_or_refused(folder, content):
     path = folder / "any.npz"
-    valid = {name: np.arange(4, dtype=np.uint8) % 2 for name in readers.checks.TENSOR_NAMES[1::2]}
-    valid |= {name: np.ones((4, 2, 2), np.uint8) for name in readers.checks.TENSOR_NAMES[::2]}
+    valid = {name: np.arange(4, dtype=np.uint8) % 2 for name in TENSOR_NAMES[1::2]}
+    valid |= {name: np.ones((4, 2, 2), np.uint8) for name in TENSOR_NAMES[::2]}
     made = {key: np.full(shape, fill).astype(kind) for key, (kind, shape, fill) in content.items()}
     np.savez(path, **{**valid, **made})
-    read_or_refused(readers.read, "npz", path=path)
+    read_or_refused(read_own, "npz", path)
 
 
 def test_arrays_that_would_not_fit_into_memory(folder):
@@ -387,11 +406,11 @@ def test_arrays_that_would_not_fit_into_memory(folder):
     path = folder / "bomb.npz"
     header = np.lib.format.header_data_from_array_1_0(np.zeros(1, np.uint8))
     with zipfile.ZipFile(path, "w") as archive:
-        for name in readers.checks.TENSOR_NAMES:
+        for name in TENSOR_NAMES:
             shape = (10**12, 32, 32) if "images" in name else (10**12,)
             with archive.open(f"{name}.npy", "w") as stream:
                 np.lib.format.write_array_header_1_0(stream, {**header, "shape": shape})
-    assert read_or_refused(readers.read, "npz", path=path) is None
+    assert read_or_refused(read_own, "npz", path) is None
 
 
 # The public data sets, which torchvision reads
@@ -405,40 +424,21 @@ def no_network(monkeypatch):
     for module in (torchvision.datasets.mnist, torchvision.datasets.cifar):
         monkeypatch.setattr(module, "download_and_extract_archive", refuse)
     monkeypatch.setattr(torchvision.datasets.svhn, "download_url", refuse)
-    monkeypatch.setattr(readers.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(public.time, "sleep", lambda seconds: None)
 
 
-def test_any_bytes_in_public_data_are_read_or_refused(tmp_path, no_network):
-    raw = tmp_path / "MNIST/raw"
-    raw.mkdir(parents=True)
-    contents = {}
-    for split in ("train", "t10k"):
-        header = np.array([0x803, 20, 28, 28], ">i4").tobytes()
-        contents[f"{split}-images-idx3-ubyte"] = header + bytes(20 * 28 * 28)
-        header = np.array([0x801, 20], ">i4").tobytes()
-        contents[f"{split}-labels-idx1-ubyte"] = header + bytes(range(10)) * 2
-    for name, content in contents.items():
-        (raw / name).write_bytes(content)
-    assert len(readers.read("MNIST", data_dir=tmp_path).train_images) == 20
-    cifar = tmp_path / "cifar-10-batches-py"
-    cifar.mkdir()
-    scipy.io.savemat(tmp_path / "x.mat", {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": [[1], [2]]})
-    matrix = (tmp_path / "x.mat").read_bytes()
+def test_any_bytes_in_public_data_are_refused(tmp_path):
+    """They are read only if their MD5 is that of the original file."""
 
     @examples(60)
-    @given(st.sampled_from(sorted(contents)), damage | st.binary(max_size=40))
-    def run(name, change):
-        wrong = change if isinstance(change, bytes) else damaged(contents[name], change)
-        (raw / name).write_bytes(wrong)
-        read_or_refused(readers.read, "MNIST", data_dir=tmp_path)
-        (raw / name).write_bytes(contents[name])
-        # These two are read only if their MD5 is that of the original file.
-        for split in ("train", "test"):
-            (tmp_path / f"{split}_32x32.mat").write_bytes(wrong or matrix)
-        assert read_or_refused(readers.read, "SVHN", data_dir=tmp_path) is None
-        for file, _ in [*torchvision.datasets.CIFAR10.train_list, ("batches.meta", "")]:
-            (cifar / file).write_bytes(wrong)
-        assert read_or_refused(readers.read, "CIFAR10", data_dir=tmp_path) is None
+    @given(st.binary(max_size=60))
+    def run(content):
+        for source, told in public.SETS.items():
+            folder = tmp_path / told.folder
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in told.files:
+                (folder / name).write_bytes(content)
+            assert read_or_refused(sources.read, {"source": source}, tmp_path) is None
 
     run()
 
@@ -472,7 +472,7 @@ def test_bombs_in_files_do_not_go_off(pack, tmp_path, originals, no_network):
     else:
         content = np.array([Bomb(marker)], dtype=object)
         with bomb.open("wb") as stream:
-            np.savez(stream, **dict.fromkeys(readers.checks.TENSOR_NAMES, content))
+            np.savez(stream, **dict.fromkeys(TENSOR_NAMES, content))
     for kind, (path, original, read) in originals.items():
         shutil.copyfile(bomb, path)
         made = read_or_refused(read, path)
@@ -487,7 +487,7 @@ def test_bombs_in_files_do_not_go_off(pack, tmp_path, originals, no_network):
     for file in ("training.pt", "test.pt"):
         shutil.copyfile(bomb, legacy / file)
     for source in ("CIFAR10", "MNIST"):
-        assert read_or_refused(readers.read, source, data_dir=tmp_path) is None
+        assert read_or_refused(sources.read, {"source": source}, tmp_path) is None
     assert not marker.exists()
 
 

@@ -259,6 +259,7 @@ def test_a_download_is_checked_too(mnist, tmp_path, monkeypatch):
         shutil.copy(kept / Path(filename).stem, download_root)
 
     monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", download)
+    monkeypatch.setattr(public.time, "sleep", lambda seconds: None)
     assert len(read("MNIST", data_dir=tmp_path).train_images) == 20
     shutil.rmtree(mnist)
     (kept / "train-labels-idx1-ubyte").write_bytes(b"rubbish")
