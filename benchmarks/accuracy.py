@@ -12,9 +12,11 @@ from pathlib import Path
 import pandas as pd
 
 from dclib import devices
-from dclib.applications import evaluation
-from dclib.data import readers
-from dclib.methods.dc.method import GradientMatching, Settings
+from dclib.applications.evaluation import settings as evaluation
+from dclib.applications.evaluation.evaluate import Evaluation
+from dclib.data import sources
+from dclib.methods.dc.method import GradientMatching
+from dclib.methods.dc.settings import Settings
 from dclib.seeding import Streams
 
 OUT = Path(__file__).resolve().parent / "results/accuracy.csv"
@@ -41,15 +43,15 @@ def main() -> None:
     contenders = {**CONTENDERS, **(ON_GPU if device.type == "cuda" else {})}
     rows = []
     for dataset in options.dataset:
-        data = readers.read(dataset)
+        data = sources.read({"name": dataset, "source": dataset})
         for seed in range(options.seeds):
             for contender, how in contenders.items():
                 settings = Settings(iterations=options.iterations, lr_img=1.0, **how)
-                method = GradientMatching(options.network, settings, device)
-                state = method.start(data, options.ipc, Streams(dataset, seed))
+                method = GradientMatching(options.network, settings, data, options.ipc, device)
+                state = method.start(Streams(dataset, seed))
                 for _ in range(options.iterations):
                     loss = float(method.step(state)["loss"])
-                tested = evaluation.Evaluation(
+                tested = Evaluation(
                     options.network,
                     evaluation.Settings(
                         models=options.models, curve_points=1, precision=how["precision"]
@@ -59,9 +61,9 @@ def main() -> None:
                     device,
                 )
                 models = tested.start(Streams(dataset, seed, "evaluation"))
-                for _ in range(tested.steps):
+                for _ in range(tested.iterations):
                     tested.step(models)
-                accuracy = tested.tables(models)[0]["test_accuracy"]
+                accuracy = tested.result(models).rows["test_accuracy"]
                 rows.append(
                     {
                         "dataset": dataset,

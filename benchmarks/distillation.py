@@ -14,9 +14,11 @@ from pathlib import Path
 import pandas as pd
 
 from dclib import devices
-from dclib.applications import evaluation
-from dclib.data import readers
-from dclib.methods.dd.method import DatasetDistillation, Settings
+from dclib.applications.evaluation import settings as evaluation
+from dclib.applications.evaluation.evaluate import Evaluation
+from dclib.data import sources
+from dclib.methods.dd.method import DatasetDistillation
+from dclib.methods.dd.settings import Settings
 from dclib.seeding import Streams
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,10 +38,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     device = devices.choose(options.device, options.threads)
-    data = readers.read(options.dataset, image_size=options.image_size)
+    named = {"name": options.dataset, "source": options.dataset}
+    data = sources.read({**named, "image_size": options.image_size})
     settings = Settings(iterations=options.iterations, lr_img=options.lr)
-    method = DatasetDistillation(options.network, settings, device)
-    state = method.start(data, options.ipc, Streams("distillation", options.dataset))
+    method = DatasetDistillation(options.network, settings, data, options.ipc, device)
+    state = method.start(Streams("distillation", options.dataset))
     rows = []
     started = time.perf_counter()
 
@@ -48,13 +51,11 @@ def main() -> None:
         protocol_settings = evaluation.Settings(
             models=options.models, curve_points=1, protocol=protocol
         )
-        tested = evaluation.Evaluation(
-            options.network, protocol_settings, data, method.result(state), device
-        )
+        tested = Evaluation(options.network, protocol_settings, data, method.result(state), device)
         models = tested.start(Streams("test", iteration))
-        for _ in range(tested.steps):
+        for _ in range(tested.iterations):
             tested.step(models)
-        accuracy = tested.tables(models)[0]["test_accuracy"]
+        accuracy = tested.result(models).rows["test_accuracy"]
         rows.append(
             {
                 "dataset": options.dataset,

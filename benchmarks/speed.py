@@ -10,6 +10,7 @@ dclib sets it up (`plain, memory kept`). Writes benchmarks/results/speed_{device
 
 import argparse
 import ctypes
+import dataclasses
 import functools
 import gc
 import statistics
@@ -25,11 +26,13 @@ from reference import gradient_matching as plain
 from torch.utils.flop_counter import FlopCounterMode
 
 from dclib import devices
-from dclib.applications import evaluation
-from dclib.data import readers
+from dclib.applications.evaluation import settings as evaluation
+from dclib.applications.evaluation.evaluate import Evaluation
+from dclib.data import sources
 from dclib.data.datasets import ImageDataset
-from dclib.methods import coresets
-from dclib.methods.dc.method import GradientMatching, Settings, _Steps, loops
+from dclib.methods.dc.method import GradientMatching, _Steps
+from dclib.methods.dc.settings import Settings
+from dclib.methods.random import method as random
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
 
@@ -62,7 +65,7 @@ class Plain:
         self.optimizer.step()
 
     def iteration(self):
-        outer, inner = loops(self.ipc)
+        outer, inner = Settings().loops(self.ipc)
         return plain.condense(
             self.data, self.ipc, Settings(), Streams("benchmark"), network=self.name,
             iterations=1, outer=outer, inner=inner, dtype=torch.float32, device=self.device,
@@ -74,8 +77,8 @@ class Engine:
 
     def __init__(self, data, network, ipc, device, engine="auto", precision="tf32"):
         settings = Settings(engine=engine, precision=precision)
-        self.method = GradientMatching(network, settings, device)
-        self.state = self.method.start(data, ipc, Streams("benchmark"))
+        self.method = GradientMatching(network, settings, data, ipc, device)
+        self.state = self.method.start(Streams("benchmark"))
         self.steps = _Steps(self.method, self.state)
         self.batch = torch.arange(min(256, len(self.state.labels)), device=device)
 
@@ -101,7 +104,7 @@ def build(data, network):
 
 
 def evaluate_plainly(data, network, device, settings):
-    chosen = coresets.random(data, 10, Streams("benchmark"))
+    chosen = random.select(data, 10, Streams("benchmark"))
     images, labels = chosen.images.to(device), chosen.labels.to(device)
     tested = data.normalise(data.test_images).to(device), data.test_labels.to(device)
     for _ in range(settings.models):
@@ -110,10 +113,10 @@ def evaluate_plainly(data, network, device, settings):
 
 
 def evaluate(data, network, device, settings):
-    chosen = coresets.random(data, 10, Streams("benchmark"))
-    made = evaluation.Evaluation(network, settings, data, chosen, device)
+    chosen = random.select(data, 10, Streams("benchmark"))
+    made = Evaluation(network, settings, data, chosen, device)
     state = made.start(Streams("benchmark"))
-    for _ in range(made.steps):
+    for _ in range(made.iterations):
         made.step(state)
 
 
@@ -276,7 +279,7 @@ def main():
     parser.add_argument("--epochs", type=int, help="of the evaluation: 300 on a GPU, else 10")
     parser.add_argument("--out", type=Path, help="without the ending")
     options = parser.parse_args()
-    data = readers.read(options.dataset)
+    data = sources.read({"name": options.dataset, "source": options.dataset})
     kind = options.device.split(":")[0]
     on_gpu = kind == "cuda" or (kind == "auto" and torch.cuda.is_available())
     if options.threads:
@@ -316,7 +319,7 @@ def main():
                 10 * options.repeats, warm, flops=training_flops, **named,
             )  # fmt: skip
             if ipc in whole:
-                outer, inner = loops(ipc)
+                outer, inner = Settings().loops(ipc)
                 steps = inner * (outer - 1) * -(-ipc * data.num_classes // 256)
                 short = ipc == 1 or on_gpu
                 bench.measure(
@@ -334,7 +337,7 @@ def main():
 
     def evaluating(act, **more):
         return functools.partial(
-            act, data, options.network, device, evaluation.Settings(**{**vars(settings), **more})
+            act, data, options.network, device, dataclasses.replace(settings, **more)
         )
 
     flops, warm = {}, 3 if on_gpu else 1

@@ -51,11 +51,24 @@ def read_sealed(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: the file is missing, truncated, or has no fingerprint.
     """
     tensors, metadata = read_tensors(path)
+    return tensors, unsealed(path, tensors, metadata)
+
+
+def unsealed(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the metadata of a file of `write_sealed` without its fingerprint, which is compared.
+
+    Raises:
+        Damaged: the fingerprint does not fit.
+        InputError: there is none.
+    """
     if "fingerprint" not in metadata:
         raise InputError(f"{path}: it has no fingerprint, as files of this version of dclib have")
-    if metadata.pop("fingerprint") != _seal(tensors, metadata):
-        raise Damaged(path, "damaged, its content does not fit its fingerprint")
-    return tensors, metadata
+    rest = {key: value for key, value in metadata.items() if key != "fingerprint"}
+    if metadata["fingerprint"] != _seal(tensors, rest):
+        raise Damaged(path)
+    return rest
 
 
 def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
@@ -69,28 +82,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: the file is missing, truncated, or was not written by this library.
     """
-    metadata = read_metadata(path)
+    metadata = files.read_metadata(path)
     try:
         return safetensors.torch.load_file(path), metadata
     except Exception as error:  # a type of numbers that PyTorch does not have
         raise InputError(f"{path}: not a whole safetensors file ({error})") from error
-
-
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return the metadata of a file made by `write_tensors` without reading its tensors.
-
-    Raises:
-        InputError: the file is missing, truncated, or was not written by this library.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with safetensors.safe_open(path, framework="pt") as opened:
-            metadata = json.loads((opened.metadata() or {})["json"])
-    except (safetensors.SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
-    except (KeyError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: a safetensors file without dclib's metadata") from error
-    if not isinstance(metadata, dict):
-        raise InputError(f"{path}: a safetensors file without dclib's metadata")
-    return metadata

@@ -20,9 +20,9 @@ with install_import_hook("dclib", "typecheck.checked"):
     import dclib.methods.herding.method
     import dclib.methods.kcenter.method
     import dclib.methods.random.method
-    import dclib.pipeline.figures
+    import dclib.pipeline.drawing
     import dclib.pipeline.grid
-    import dclib.pipeline.tables
+    import dclib.pipeline.tabulation
     import dclib.runner
 
 
