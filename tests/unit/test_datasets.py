@@ -336,6 +336,7 @@ def test_grey_folders_have_one_channel(folder):
     for path in folder.rglob("*.png"):
         Image.open(path).convert("L").save(path)
     assert read("folder", path=folder).channels == 1
+    assert read("folder", path=folder, image_size=8).train_images.shape == (8, 1, 8, 8)
 
 
 def test_folders_of_mixed_sizes_are_read_with_an_image_size(folder):

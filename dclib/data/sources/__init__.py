@@ -109,7 +109,7 @@ def read(options: Mapping[str, Any], data_dir: str | Path | None = None) -> "Ima
         array = getattr(arrays, name)
         if name.endswith("labels"):
             array = array.astype(np.int64)
-        tensors[name] = torch.from_numpy(np.ascontiguousarray(array))
+        tensors[name] = torch.from_numpy(np.require(array, requirements=["C", "W"]))
         if name.endswith("images") and chosen.image_size is not None:
             tensors[name] = datasets.resized(tensors[name], chosen.image_size)
     mean, std = chosen.mean or arrays.mean, chosen.std or arrays.std

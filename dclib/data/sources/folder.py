@@ -150,7 +150,7 @@ def _pixels(options: Options, path: Path, mode: str) -> np.ndarray:
 
     from dclib.data.datasets import resized
 
-    image = torch.from_numpy(np.ascontiguousarray(pixels))[None]
+    image = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))[None]
     return resized(image, options.image_size)[0].numpy()
 
 
