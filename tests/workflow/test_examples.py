@@ -12,6 +12,7 @@ EXAMPLES = ROOT / "tests/examples"
 CONFIG = {
     "datasets": ["digits"],
     "methods": ["random", "dc"],
+    "overrides": {},
     "evaluation": {"models": 1, "epochs": 1, "curve_points": 1},
 }
 
