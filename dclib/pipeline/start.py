@@ -168,12 +168,16 @@ class Pipeline:
             print("and more; `make status` shows all of them", file=sys.stderr)
 
     def cell_files(self) -> list[str]:
-        """Return every file of every cell of the configuration, but for data and references."""
+        """Return every file of every cell of the configuration.
+
+        Prepared data and reference networks, which only jobs read, are among them where they are
+        there, so that damage is found.
+        """
         return [
             path
             for job in self.plan.of_grid()
-            if job.rule not in ("prepare", "reference_network")
             for path in job.files.outputs.values()
+            if job.rule not in ("prepare", "reference_network") or Path(path).exists()
         ]
 
     def aggregate_files(self, *suffixes: str) -> list[str]:

@@ -36,8 +36,11 @@ class Project:
         self.root = root
 
     def configure(self, **change):
-        text = yaml.safe_dump({**CONFIG, **change})
-        (self.root / "small.yaml").write_text(text)
+        config = {**CONFIG, **change}
+        if "whole" not in config["methods"]:  # the override for it could never apply
+            config["overrides"] = {**config["overrides"]}
+            config["overrides"].pop("method=whole", None)
+        (self.root / "small.yaml").write_text(yaml.safe_dump(config))
 
     def snakemake(self, *arguments, check=True):
         command = [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", *arguments]
