@@ -1,0 +1,1 @@
+"""Images that drift to the mean of their class: a method of one's own."""
