@@ -24,11 +24,17 @@ SHOWN = 3  # of the settings that differ
 
 
 class State(NamedTuple):
-    """One of the names above, and why; `derived` if what it is made from is to blame."""
+    """One of the names above, and why.
+
+    Attributes:
+        derived: what the result is made from is to blame.
+        file: the one that is damaged.
+    """
 
     name: str
     why: str = ""
     derived: bool = False
+    file: str = ""
 
 
 class Hashes:
@@ -113,7 +119,8 @@ class Staleness:
         try:
             record = files.read_json(job.files.record)
         except InputError as error:
-            return State(DAMAGED, str(error))
+            why = str(error).removeprefix(f"{job.files.record}: ")
+            return State(DAMAGED, why, file=job.files.record)
         mark, digests = record.get(MADE_FROM), record.get(DIGESTS)
         if not isinstance(mark, dict) or not isinstance(digests, dict):
             return State(STALE, "its record does not say what it was made from")
@@ -121,8 +128,9 @@ class Staleness:
             return State(STALE, why)
         for name, path in job.files.outputs.items():
             if name != "record" and self._sha256(path) != digests.get(name):
-                what = integrity.damage(path) or "its bytes are not those that were written"
-                return State(DAMAGED, f"{Path(path).name}: {what}")
+                known = integrity.damage(path) if path.endswith((".safetensors", ".csv")) else None
+                why = known or "its bytes are not those that were written"
+                return State(DAMAGED, why, file=path)
         return self._by_inputs(job, mark)
 
     def _by_inputs(self, job: Job, mark: Mapping[str, Any]) -> State:

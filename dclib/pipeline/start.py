@@ -162,7 +162,7 @@ class Pipeline:
             return
         self._told += 1
         if self._told <= SHOWN:
-            what = record.removesuffix("/run.json").removesuffix(".json")
+            what = state.file or record.removesuffix("/run.json").removesuffix(".json")
             print(f"{what} is {state.name} and is made again: {state.why}", file=sys.stderr)
         elif self._told == SHOWN + 1:
             print("and more; `make status` shows all of them", file=sys.stderr)

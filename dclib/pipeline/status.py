@@ -56,8 +56,8 @@ def survey(plan: Plan, staleness: Staleness, run_started: float | None) -> list[
 
 
 def _look(job: Job, staleness: Staleness, run_started: float | None) -> Report:
-    name, why, _ = staleness.of(job)
-    if name == CURRENT:
+    state = staleness.of(job)
+    if state.name == CURRENT:
         return Report(job, "done")
     log, checkpoint = Path(job.files.log), Path(job.files.checkpoint)
     absent = not all(map(os.path.exists, job.files.outputs.values()))
@@ -71,7 +71,10 @@ def _look(job: Job, staleness: Staleness, run_started: float | None) -> Report:
         if run_started is not None and written >= run_started:
             return Report(job, "running", text)
         return Report(job, "missing", "goes on from its checkpoint" * checkpoint.exists())
-    return Report(job, "stale" if name == STALE else "missing", why)
+    if state.name == STALE:
+        return Report(job, "stale", state.why)
+    damaged = f"{Path(state.file).name} is damaged: {state.why}" if state.file else ""
+    return Report(job, "missing", damaged)
 
 
 def _records(log: Path, size: int = 10000) -> list[tuple[str, str]]:

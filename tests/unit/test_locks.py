@@ -8,7 +8,7 @@ from dclib.pipeline import locks
 
 
 def test_a_process_that_ended_is_gone():
-    code = "from dclib import locks; print(locks.this_process())"
+    code = "from dclib.pipeline import locks; print(locks.this_process())"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
     assert locks.is_gone(done.stdout.strip())
     assert not locks.is_gone(locks.this_process())

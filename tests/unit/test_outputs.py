@@ -1,5 +1,7 @@
 """Sets, tables, figures and digests."""
 
+import re
+
 import matplotlib.image
 import numpy as np
 import pandas as pd
@@ -11,14 +13,18 @@ from PIL import Image
 from dclib import files, provenance
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
-from dclib.methods import coresets
-from dclib.pipeline import figures, tables
+from dclib.methods.random.method import select
+from dclib.pipeline import drawing, tabulation
 from dclib.seeding import Streams
 from dclib.tensors import write_tensors
 
 
+def chosen(data, ipc):
+    return select(data, ipc, Streams("cell"), {}, torch.device("cpu"))
+
+
 def test_sets_survive_the_round_trip(digits, tmp_path):
-    made = coresets.random(digits, 2, Streams("cell")).with_metadata(dataset="digits", ipc=2)
+    made = chosen(digits, 2).with_metadata(dataset="digits", ipc=2)
     path = tmp_path / "set.safetensors"
     made.save(path)
     loaded = SyntheticSet.load(path)
@@ -31,13 +37,13 @@ def test_sets_survive_the_round_trip(digits, tmp_path):
     path.write_bytes(content[:100])
     with pytest.raises(InputError, match="not a whole safetensors file"):
         SyntheticSet.load(path)
-    write_tensors(path, {"images": made.images}, {})
+    write_tensors(path, {"images": made.images}, made.metadata)
     with pytest.raises(InputError, match="not a set of images, it has no labels"):
         SyntheticSet.load(path)
 
 
 def test_pictures_show_the_pixels(digits, tmp_path):
-    made = coresets.random(digits, 3, Streams("cell"))
+    made = chosen(digits, 3)
     pixels = digits.train_images[made.metadata["indices"]].float() / 255
     torch.testing.assert_close(made.pixels(), pixels, atol=1e-6, rtol=0)
     made.save_png(tmp_path / "set.png")
@@ -56,6 +62,10 @@ def evaluation(folder, cell, accuracies):
         path, index=False
     )
     return path
+
+
+def outputs(folder, name, *suffixes):
+    return {suffix: folder / f"{name}.{suffix}" for suffix in suffixes}
 
 
 @pytest.fixture
@@ -88,15 +98,15 @@ def grid(tmp_path):
 
 def test_table1(grid, tmp_path):
     paths, data = grid
-    rows = tables.collect(paths)
+    rows = tabulation.collect(paths, tmp_path)
     assert list(rows) == [
         "dataset", "method", "network", "ipc", "seed", "eval_network", "model", "test_accuracy",
     ]  # fmt: skip
     assert len(rows) == 8
-    published = tables.read_published(ROOT / "resources/published.csv")
+    published = tabulation.read_published(ROOT / "resources/published.csv")
     expected = {f"MNIST/dc/ConvNet/{ipc}/ConvNet": 4 for ipc in (1, 10)}
     expected |= {"MNIST/whole/ConvNet/all/ConvNet": 1, "MNIST/random/ConvNet/1/ConvNet": 1}
-    table = tables.compare(rows, published[published["table"] == "1"], data, expected)
+    table = tabulation.compare(rows, published[published["table"] == "1"], data, expected)
     assert table[["ipc", "method"]].to_numpy().tolist() == [
         ["1", "dc"], ["1", "random"], ["10", "dc"], ["all", "whole"],
     ]  # fmt: skip
@@ -107,7 +117,7 @@ def test_table1(grid, tmp_path):
     assert (first["n"], first["paper"], first["paper_std"]) == (4, 91.7, 0.5)
     assert first["report_difference"] == pytest.approx(92.0 - 91.94)
     assert table["report"].tolist() == [91.94, 62.3, 97.25, 99.5]
-    tables.write(table, tmp_path / "t.csv", "A title.")
+    tabulation.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.")
     back = pd.read_csv(tmp_path / "t.csv", dtype={"ipc": str})
     assert back["mean"].tolist() == [92.0, 60.0, 97.5, 99.0]
     text = (tmp_path / "t.md").read_text()
@@ -140,14 +150,15 @@ def test_cross_architecture(crossing, tmp_path):
     expected = {
         f"MNIST/dc/{n}/1/{t}": 2 for n in ("MLP", "ConvNet") for t in ("MLP", "LeNet", "ConvNet")
     }
-    table = tables.cross_architecture(tables.collect(crossing), expected)
-    tables.write(table, tmp_path / "x.csv", "A title.", tables.crossed(table))
+    table = tabulation.cross_architecture(tabulation.collect(crossing, tmp_path), expected)
+    files_ = outputs(tmp_path, "x", "csv", "md", "tex")
+    tabulation.write(table, files_, "A title.", tabulation.crossed(table))
     lines = (tmp_path / "x.md").read_text().splitlines()
     assert lines[0].replace(" ", "") == "|dataset|ipc|method|condensedwith|MLP|LeNet|ConvNet|"
     assert lines[2].replace(" ", "") == "|MNIST|1|dc|MLP|51.0±1.0|52.0±1.0|53.0±1.0|"
     assert lines[3].replace(" ", "") == "|MNIST|1|dc|ConvNet|61.0±1.0|62.0±1.0||"
     assert pd.read_csv(tmp_path / "x.csv")["mean"].tolist() == [51.0, 52.0, 53.0, 61.0, 62.0]
-    figure = figures.cross_architecture(table)
+    figure = drawing.show_crossed(table)
     panel = figure.axes[0]
     assert [text.get_text() for text in panel.texts] == ["51.0", "52.0", "53.0", "61.0", "62.0"]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["MLP", "ConvNet"]
@@ -158,38 +169,90 @@ def test_ablations(crossing, tmp_path):
         "tested": {"MNIST/dc/MLP/1/MLP": 2, "MNIST/dc/MLP/1/LeNet": 2},
         "condensed": {"MNIST/dc/ConvNet/1/MLP": 4, "MNIST/dc/MLP/1/MLP": 2},
     }
-    table = tables.ablations(tables.collect(crossing), expected)
+    table = tabulation.by_ablation(tabulation.collect(crossing, tmp_path), expected)
     assert table["ablation"].tolist() == ["tested", "tested", "condensed", "condensed"]
     assert table["mean"].tolist() == [51.0, 52.0, 61.0, 51.0]
-    tables.write(table, tmp_path / "a.csv", "A title.")
+    tabulation.write(table, outputs(tmp_path, "a", "csv", "md", "tex"), "A title.")
     text = (tmp_path / "a.md").read_text()
     assert "MLP, tested on LeNet" in text
     assert "2 of 4" in text
     assert "part of the grid" in text
 
 
-def test_damaged_evaluations_are_named(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", "its last line is cut short"),
+        ("model,test_accuracy\n", "rows are missing"),
+        ("model,test_accuracy\n0,\n", "a test_accuracy is nan; allowed is 0 to 100"),
+        ("model,test_accuracy\n0,900\n", "a test_accuracy is 900.0; allowed is 0 to 100"),
+        ("model,test_accuracy\n0,-1\n", "a test_accuracy is -1.0; allowed is 0 to 100"),
+        ("model,test_accuracy\n0,inf\n", "a test_accuracy is inf; allowed is 0 to 100"),
+        ("model,test_accuracy\n0,x\n", "test_accuracy 'x' is not a number"),
+        ("model,test_accuracy\n1,5\n", "model 0 is missing; there is a model 1"),
+        ("model,test_accuracy\n0,5\n0,6\n", "rows of model 0 are missing or there twice"),
+        ("model\n0\n", "it has not one column test_accuracy"),
+    ],
+)
+def test_damaged_evaluations_are_named(tmp_path, content, fault):
     path = evaluation(tmp_path, "MNIST/dc/ConvNet/ipc-1/seed-0", [1.0, 2.0])
-    for content in ("", "model,test_accuracy\n", "model,test_accuracy\n0,\n", "model\n0\n"):
-        path.write_text(content)
-        with pytest.raises(InputError, match="not a whole evaluation table") as raised:
-            tables.collect([path])
-        assert str(path) in str(raised.value)
-        assert "\n" not in str(raised.value)
+    path.write_text(content)
+    with pytest.raises(InputError) as raised:
+        tabulation.collect([path], tmp_path)
+    assert str(raised.value).startswith(f"{path}: {fault}")
+    assert "\n" not in str(raised.value)
+
+
+# Names as people give them, and what would make something else of them.
+NAMES = ["$5", "$x^$", r"$\frac{$", "a_b__c", "100%", "R&D", "a<b>", "#1", "~^\\{}", "猫", "😀",
+         "a|b", "*a*", "`a`", "[a](b)", "a\nb", "a\rb", "\x1b[31mred",
+         "x" * 250, "--", '"a"', " "]  # fmt: skip
+
+
+def test_names_are_text_in_tables(tmp_path):
+    table = pd.DataFrame(
+        {"ablation": NAMES, "dataset": "d", "ipc": "1", "method": "dc", "network": "n",
+         "eval_network": "n", "mean": 1.0, "std": 0.5, "n": 2, "n_of_grid": 2}
+    )  # fmt: skip
+    tabulation.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.")
+    back = pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)
+    assert list(back["ablation"]) == NAMES
+    markdown = (tmp_path / "t.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in markdown if "1.0 ± 0.5" in line]
+    assert len(rows) == len(NAMES)  # a row stays a row
+    assert all(len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == 8 for row in rows)
+    latex = (tmp_path / "t.tex").read_text(encoding="utf-8")
+    lines = [line for line in latex.splitlines() if r"1.0 $\pm$ 0.5" in line]
+    assert len(lines) == len(NAMES)
+    for line in lines:
+        bare = re.sub(r"\\(text[a-z]+\{\}|[&%$#_{}])", "", line).removesuffix(r" \\")
+        assert bare.count("&") == 6, line
+        assert not set(bare.replace(r"$\pm$", "")) & set("\\$%#_^~"), line
+
+
+def test_names_are_text_in_figures(digits, tmp_path):
+    """No formula is made of them, and nothing that cannot be printed reaches a file."""
+    made = chosen(digits, 1).with_metadata(
+        dataset="d", method="random", class_names=NAMES[: digits.num_classes]
+    )
+    figure = drawing.show_sets([made])
+    shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert shown == NAMES[:10]
+    drawing.write(figure, outputs(tmp_path, "f", "png", "pdf"))
+    assert all(drawing.label(name).isprintable() for name in NAMES)
+    assert max(len(drawing.label(name)) for name in NAMES) <= 32
+    assert drawing.label("\x1b[31mred") == r"\x1b[31mred"
 
 
 def test_figures_are_drawn(digits, tmp_path):
     sets = [
-        coresets.random(digits, 3, Streams("cell")).with_metadata(
-            dataset=f"d{i}", method="random", ipc=3
-        )
-        for i in range(3)
+        chosen(digits, 3).with_metadata(dataset=f"d{i}", method="random", ipc=3) for i in range(3)
     ]
-    figure = figures.condensed_sets(sets)
+    figure = drawing.show_sets(sets)
     assert [panel.get_title() for panel in figure.axes] == [
         f"d{i}, random, 3 per class" for i in range(3)
     ]
-    figures.write(figure, tmp_path / "f.png")
+    drawing.write(figure, outputs(tmp_path, "f", "png", "pdf"))
     assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF")
     assert matplotlib.image.imread(tmp_path / "f.png").std() > 0.1
 
@@ -200,7 +263,7 @@ def test_curves_show_mean_and_span(tmp_path):
          "test_accuracy": 10.0 * epoch + seed}
         for ipc in ("1", "10") for seed in (0, 4) for epoch in (1, 2)
     ]  # fmt: skip
-    figure = figures.accuracy_curves(pd.DataFrame(rows))
+    figure = drawing.show_curves(pd.DataFrame(rows))
     (panel,) = figure.axes
     assert [line.get_label() for line in panel.lines] == [
         "1 per class (n = 2)",
@@ -260,21 +323,22 @@ def test_code_digests_are_the_same_under_every_python(package):
     assert provenance.code_digest(package / "script.py", root=package) == "b8181355b9f87e53"
 
 
-def test_condensing_does_not_depend_on_evaluation_or_coresets():
+def test_condensing_does_not_depend_on_what_it_does_not_call(monkeypatch):
+    """Neither on evaluation, other methods and augmentation, nor on what plans and watches it."""
+    parsed = []
+    real = provenance._parsed
+    monkeypatch.setattr(provenance, "_parsed", lambda path: parsed.append(path) or real(path))
     script = ROOT / "workflow_scripts/condense.py"
-    module = ROOT / "dclib/methods/dc/method.py"
-    imported = set()
-    waiting = [script, module]
-    while waiting:
-        path = waiting.pop()
-        if path not in imported:
-            imported.add(path)
-            tree = provenance.ast.parse(path.read_text())
-            for name in provenance._imports(tree):
-                waiting += provenance._files(name, ROOT)
-    names = {path.stem for path in imported}
-    assert {"matching", "networks", "runner", "seeding"} <= names
-    assert not {"evaluation", "coresets", "tables", "figures", "grid", "augmentation"} & names
+    provenance.code_digest.__wrapped__(script, "dclib.methods.dc.method", "dclib.runner")
+    names = {str(path.relative_to(ROOT)) for path in parsed}
+    needed = ("methods/matching", "methods/dc/settings", "networks/names", "runner", "seeding")
+    assert {f"dclib/{name}.py" for name in needed} <= names
+    for room in ("applications/", "pipeline/", "training/augmentation", "methods/dd", "teachers/"):
+        assert not any(name.startswith(f"dclib/{room}") for name in names - PACKAGES), room
+
+
+# Empty but for their docstrings.
+PACKAGES = {"dclib/pipeline/__init__.py", "dclib/training/__init__.py"}
 
 
 def test_atomic_writing_leaves_the_old_file(tmp_path):

@@ -436,9 +436,9 @@ COMMAND_LINES = [
     ([*SMALL, "--config", "networks=[AlexNet]"], "'digits' have 8x8", "16x16"),
     (["--configfile", "image.yaml"], "10 images per class", "smallest class of 'own' has 2"),
     # Targets.
-    ([*SMALL, "-p", "tabel1"], "target 'tabel1'", "one of evaluations", "did you mean 'table1'?"),
-    ([*SMALL, "-p", "prepare"], "target 'prepare'", "one of evaluations"),
-    ([*SMALL, "-p", "README.md"], "target 'README.md'", "one of evaluations"),
+    ([*SMALL, "-p", "tabel1"], "target 'tabel1'", "one of all, figures", "did you mean 'table1'?"),
+    ([*SMALL, "-p", "prepare"], "target 'prepare'", "one of all, figures"),
+    ([*SMALL, "-p", "README.md"], "target 'README.md'", "one of all, figures"),
     ([*SMALL, "-p", "results/../x/data.safetensors"], "results/../x", "under results/"),
     ([*SMALL, "-p", "results/x/../../data.safetensors"], "results/x/../..", "under results/"),
     ([*SMALL, "-p", f"results/{folder('..', 'dc')}/set.png"], "results/../dc", "under results/"),
@@ -490,7 +490,7 @@ def test_a_torn_config_of_the_project(tmp_path):
     (tmp_path / "config.yaml").write_text("seeds: [0\n")
     done = project.snakemake("--cores", "1", check=False)
     assert done.returncode != 0
-    assert "error: config.yaml is not a config in YAML: " in done.stderr
+    assert f"error: {tmp_path}/config.yaml is not a config in YAML: " in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -164,7 +164,8 @@ def test_running_and_stopped(project):
     text = status(project)
     assert counts(text) == {"missing": 1, "stale": 1}
     assert "goes on from its checkpoint" in text
-    hold = f"from dclib import locks; locks.hold_run({str(project.root / 'results')!r}); input()"
+    results = str(project.root / "results")
+    hold = f"from dclib.pipeline import locks; locks.hold_run({results!r}); input()"
     with subprocess.Popen(
         [sys.executable, "-c", hold], cwd=project.root, stdin=subprocess.PIPE
     ) as run:
