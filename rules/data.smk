@@ -10,8 +10,8 @@ rule prepare:
         PIPELINE.files("prepare").log,
     benchmark:
         PIPELINE.files("prepare").benchmark
-    localrule: True  # it may have to download, which compute nodes seldom can
     priority: 1  # what is wrong with one is said before anything is computed on another
+    localrule: True  # it may have to download, which compute nodes seldom can
     conda:
         ENVIRONMENT
     params:

@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("overlay", nargs="*", type=Path, help="as given to --configfile")
     overlays = parser.parse_args().overlay
     try:
-        plan, hashes = start.plan(Path(__file__).resolve().parent.parent, overlays, {})
+        plan, hashes = start.plan(Path(__file__).resolve().parent.parent, overlays, {}, look=False)
         began = locks.started(plan.results)
         reports = status.survey(plan, Staleness(plan, hashes), began)
     except InputError as error:

@@ -73,8 +73,7 @@ def _peak(job: Job, each: int, parameters: int, classes: int) -> int:
 
 def _described(data: str) -> tuple[list[int], int]:
     """Return the shape of a prepared data set's training images, and its number of classes."""
-    if not Path(data).exists():
-        raise FileNotFoundError(data)  # Snakemake asks again when it is there
+    Path(data).stat()  # if it is not there yet, Snakemake asks again when it is
     try:
         with safetensors.safe_open(data, framework="numpy") as opened:
             shape = opened.get_slice("train_images").get_shape()

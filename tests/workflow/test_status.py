@@ -98,7 +98,7 @@ def test_stale_settings(project):
 
 
 def test_stale_code(project):
-    project.edit("dclib/applications/evaluation.py", "0.1 * settings.lr", "0.2 * settings.lr")
+    project.edit("dclib/applications/evaluation/evaluate.py", "100 * correct", "100.0 * correct")
     text = status(project)
     assert counts(text) == {"stale": 2}
     assert row(text, "all")[1:7] == ["6", "of", "6", "0", "of", "5"]
@@ -119,10 +119,12 @@ def test_a_stale_reference_network(project):
 
 
 def test_stale_by_another_set(project):
-    """A set that was made again, and its evaluation was not."""
+    """A set in the place of another one."""
     shutil.copyfile(project.root / DC / "set.safetensors", project.root / OTHER / "set.safetensors")
-    assert counts(status(project)) == {"stale": 1}
-    assert f"stale:\n  {ROWS}\n" in status(project)
+    text = status(project)
+    assert counts(text) == {"missing": 1, "stale": 1}
+    assert "set.safetensors is damaged: its bytes are not those that were written" in text
+    assert f"stale:\n  {ROWS}\n" in text
 
 
 def test_a_touched_set_is_not_stale(project):
@@ -151,7 +153,7 @@ def test_failed(project):
     assert counts(text) == {"failed": 1, "stale": 1}
     assert f"failed:\n  {log.relative_to(project.root)}\n" in text
     assert "      ValueError: the last word\n" in text
-    assert "its set: failed" in text
+    assert "its set: missing" in text
 
 
 def test_running_and_stopped(project):
@@ -196,7 +198,7 @@ def test_running_and_stopped(project):
         (b"a: \xff\n", "small.yaml is not a config in YAML: 'utf-8' codec"),
         (
             b"datasets: [{name: own, source: folder, path: nowhere}]\n",
-            "nowhere: cannot be read (No such file or directory)",
+            "nowhere/train is not a folder",
         ),
     ],
 )
