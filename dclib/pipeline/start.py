@@ -1,5 +1,6 @@
 """What happens once, before Snakemake sees the rules: from a command line to a plan of jobs."""
 
+import argparse
 import atexit
 import contextlib
 import functools
@@ -9,10 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dclib import methods
 from dclib.data import sources
-from dclib.errors import InputError, did_you_mean
-from dclib.pipeline import locks, paths, resources, settings
+from dclib.errors import InputError, did_you_mean, one_line
+from dclib.pipeline import documents, locks, paths, resources, settings
 from dclib.pipeline.grid import Grid
 from dclib.pipeline.plan import RULES, Files, Plan, files
 from dclib.pipeline.staleness import CURRENT, MISSING, Hashes, Staleness, State
@@ -29,6 +32,39 @@ def in_one_line() -> Iterator[None]:
         yield
     except InputError as error:
         sys.exit(f"error: {error}")
+
+
+def check_command_line(given: argparse.Namespace) -> None:
+    """Refuse what Snakemake would end in a traceback over, before it sees the Snakefile.
+
+    Args:
+        given: Snakemake's options.
+
+    Raises:
+        SystemExit: something is wrong, said in one line.
+    """
+    from snakemake.cli import parse_config
+
+    more = "; the option takes every word up to the next option"
+    with in_one_line():
+        for path in given.configfile or []:
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise InputError(
+                    f"--configfile {path}: {error.strerror}; allowed are YAML files{more}"
+                ) from error
+            documents.read(path)
+            try:  # as Snakemake does, which takes more for dates and numbers
+                yaml.safe_load(path.read_bytes())
+            except (ValueError, yaml.YAMLError) as error:
+                raise InputError(f"{path} is not a config in YAML: {one_line(error)}") from error
+        try:
+            parse_config(given.config)
+        except ValueError as error:
+            raise InputError(
+                f"--config {' '.join(given.config)}: {error} Allowed is KEY=VALUE{more}"
+            ) from error
 
 
 def plan(
@@ -101,6 +137,7 @@ class Pipeline:
 
         asked = self._workflow.dag_settings
         asked.rerun_triggers = frozenset({RerunTrigger.MTIME})
+        self._workflow.dag.ignore_incomplete = True  # a record is written last
         again = RULES if asked.forceall else asked.forcerun
         return Staleness(self.plan, self._hashes, again)
 

@@ -406,10 +406,12 @@ def test_every_folder_of_the_pipeline_is_kept_from_results():
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
-    """A copy of the pipeline with two wrong files of the user's."""
+    """A copy of the pipeline with wrong files of the user's."""
     project = clone(tmp_path_factory.mktemp("pristine"))
     (project.root / "torn.yaml").write_text("seeds: [0\nmethods: }\n")
     (project.root / "words.yaml").write_text("seeds and methods\n")
+    (project.root / "deep.yaml").write_text("seeds: " + "[" * 5000)
+    (project.root / "circle.yaml").write_text("datasets: [digits]\nevaluation: &a {b: *a}\n")
     (project.root / "binary.yaml").write_bytes(b"\xff\xfe\0seeds")
     (project.root / "image.yaml").write_text(
         yaml.safe_dump({"datasets": [{"name": "own", "source": "npz", "path": "small.npz"}]})
@@ -427,6 +429,8 @@ COMMAND_LINES = [
     (["--configfile", "torn.yaml"], "torn.yaml is not a config in YAML", "line 2, column 8"),
     (["--configfile", "words.yaml"], "words.yaml is not a config in YAML", "KEY: VALUE"),
     (["--configfile", "binary.yaml"], "binary.yaml is not a config in YAML", "invalid start byte"),
+    (["--configfile", "deep.yaml"], "deep.yaml is not a config in YAML", "more than 50 deep"),
+    (["--configfile", "circle.yaml"], "circle.yaml: line 2", "more than 50 deep"),
     (["--config", "seeds"], "--config seeds", "Allowed is KEY=VALUE"),
     (["--config", "seeds=[0]", "table1"], "Unparsable value: 'table1'", "Allowed is KEY=VALUE"),
     # What the Snakefile refuses.
