@@ -15,6 +15,7 @@ from dclib.errors import InputError
 
 NAME = ".lock"
 _RUN, _JOBS = 0, 1  # which byte of the file stands for what
+_OPENED = os.O_NOFOLLOW | os.O_NONBLOCK  # what is no file in its place is not waited for
 
 
 def hold_run(folder: str | Path, patience_seconds: float = 60.0) -> None:
@@ -23,11 +24,15 @@ def hold_run(folder: str | Path, patience_seconds: float = 60.0) -> None:
     Jobs that a killed run left behind end by themselves; they are waited for.
 
     Raises:
-        InputError: another run, or a job of a killed one, is at work; or the folder is unwritable.
+        InputError: another run, or a job of a killed one, is at work; the folder is unwritable; or
+            something else than a file is in the lock's place.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        file = os.open(Path(folder, NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        path = Path(folder, NAME)
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+            raise InputError(f"{path}: not a file of its own, as a lock has to be; remove it")
+        file = os.open(path, os.O_RDWR | os.O_CREAT | _OPENED, 0o666)
         if not _lock(file, fcntl.LOCK_EX, _RUN, patience_seconds=1):  # `started` looks in a moment
             raise InputError(
                 f"{folder}: another run is at work there ({os.read(file, 200).decode().strip()}): "
@@ -48,9 +53,7 @@ def hold_run(folder: str | Path, patience_seconds: float = 60.0) -> None:
 def hold_job(folder: str | Path) -> None:
     """Show the next run that this process is still at work, until it ends."""
     with contextlib.suppress(OSError):  # no run holds it, or no locks are to be had
-        fcntl.lockf(
-            os.open(Path(folder, NAME), os.O_RDONLY | os.O_NOFOLLOW), fcntl.LOCK_SH, 1, _JOBS
-        )
+        fcntl.lockf(os.open(Path(folder, NAME), os.O_RDONLY | _OPENED), fcntl.LOCK_SH, 1, _JOBS)
 
 
 def this_process() -> str:
@@ -82,7 +85,7 @@ def _namespace() -> str:
 def started(folder: str | Path) -> float | None:
     """Return when the run that is at work in `folder` began, or None if none is."""
     try:
-        file = os.open(Path(folder, NAME), os.O_RDONLY | os.O_NOFOLLOW)
+        file = os.open(Path(folder, NAME), os.O_RDONLY | _OPENED)
     except OSError:
         return None
     try:

@@ -354,3 +354,15 @@ def test_atomic_writing_leaves_the_old_file(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_atomic_writing_follows_no_link(tmp_path):
+    """Whoever may write to a folder of results leads no writer elsewhere."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("kept")
+    for name in (".a.part.txt", "a.txt"):
+        (tmp_path / name).symlink_to(elsewhere)
+    files.write_text(tmp_path / "a.txt", "new")
+    assert elsewhere.read_text() == "kept"
+    assert not (tmp_path / "a.txt").is_symlink()
+    assert (tmp_path / "a.txt").read_text() == "new"
