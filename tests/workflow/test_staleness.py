@@ -123,19 +123,19 @@ def test_the_part_that_differs_is_named(project):
     assert told["digits/data"].startswith("stale: settings: ")
 
 
-@pytest.mark.parametrize("keep", [True, False], ids=["old time", "new time"])
 @pytest.mark.parametrize(
-    ("name", "again"),
+    ("name", "again", "keep"),
     [
-        (SET, MADE_FROM_DC),
-        (ROWS, {("evaluate", ROWS)}),
-        (ROWS.replace(".csv", ".curve.csv"), {("evaluate", ROWS)}),
-        ("digits/data.safetensors", {("prepare", "digits/data.safetensors")}),
-        (f"{DC}/run.json", MADE_FROM_DC),
+        (SET, MADE_FROM_DC, True),
+        (ROWS, {("evaluate", ROWS)}, True),
+        (ROWS, {("evaluate", ROWS)}, False),
+        (ROWS.replace(".csv", ".curve.csv"), {("evaluate", ROWS)}, True),
+        ("digits/data.safetensors", {("prepare", "digits/data.safetensors")}, False),
+        (f"{DC}/run.json", MADE_FROM_DC, True),
     ],
 )
 def test_a_flipped_bit(project, name, again, keep):
-    """Found in the plan, named, and nothing is made of it; what was made before it stays."""
+    """Found in the plan, named, and nothing is made of it; with `keep`, the file's time is kept."""
     path = project.root / "results" / name
     content, written = bytearray(path.read_bytes()), path.stat()
     where = content.rindex(b".") + 1 if path.suffix == ".csv" else len(content) - 3
