@@ -29,7 +29,7 @@ status: $(READY)
 	@python -m workflow_scripts.status $(if $(CONFIG),"$(CONFIG)")
 
 test: $(READY)
-	pytest -n $(CORES) --dist loadgroup
+	pytest -n $(CORES) --dist loadfile
 
 # Where there can be no SLURM, it says so and why, and the rest of CI goes on.
 test-slurm: $(READY)

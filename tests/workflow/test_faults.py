@@ -16,8 +16,6 @@ from pipeline import Project, clone, folder, iteration, jobs
 
 from dclib.pipeline import locks
 
-pytestmark = pytest.mark.xdist_group("faults")  # one process makes the undisturbed grid, once
-
 SMALL = {
     "datasets": ["digits"],
     "methods": ["random", "dc"],

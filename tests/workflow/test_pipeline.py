@@ -14,12 +14,10 @@ from pipeline import CONFIG, clone, folder
 from dclib.data.synthetic import SyntheticSet
 
 # Tests of the finished grid run in one process; the others run anywhere.
-on_finished_grid = pytest.mark.xdist_group("finished grid")
 
 AGGREGATES = {"evaluations", "table1", "figure1_condensed_sets", "figure2_accuracy"}
 
 
-@on_finished_grid
 def test_everything_of_the_contract_is_made(finished):
     results = finished.root / "results"
     for dataset in ("digits", "again"):
@@ -72,12 +70,10 @@ def test_everything_of_the_contract_is_made(finished):
     assert not one.equal(two)
 
 
-@on_finished_grid
 def test_a_finished_grid_has_nothing_to_do(finished):
     assert finished.planned() == set()
 
 
-@on_finished_grid
 def test_one_data_sets_learning_rate(project):
     digits = {"dataset=digits": {"dc": {"lr_img": 0.5}}}
     project.configure(overrides={**CONFIG["overrides"], **digits})
@@ -91,7 +87,6 @@ def test_one_data_sets_learning_rate(project):
     assert {rule for rule, _ in planned} - {"condense", "evaluate"} == AGGREGATES
 
 
-@on_finished_grid
 def test_a_new_seed(project):
     project.configure(seeds=[0, 7])
     cells = {output for rule, output in project.planned() if rule not in AGGREGATES}
@@ -103,7 +98,6 @@ def test_a_new_seed(project):
     }
 
 
-@on_finished_grid
 def test_a_comment_in_the_code(project):
     project.edit("dclib/methods/matching.py", "def match(", "# A comment.\n\n\ndef match(")
     project.edit(
@@ -112,7 +106,6 @@ def test_a_comment_in_the_code(project):
     assert project.planned() == set()
 
 
-@on_finished_grid
 def test_the_matching_itself(project):
     project.edit("dclib/methods/matching.py", "+ 1e-6)", "+ 1e-5)")
     cells = {(rule, output) for rule, output in project.planned() if rule not in AGGREGATES}
@@ -126,7 +119,6 @@ def test_the_matching_itself(project):
     }
 
 
-@on_finished_grid
 def test_the_coresets_do_not_touch_the_condensed(project):
     project.edit("dclib/methods/random/method.py", '"selection"', '"choice"')
     planned = project.planned()
@@ -136,7 +128,6 @@ def test_the_coresets_do_not_touch_the_condensed(project):
     assert not any(rule == "condense" for rule, _ in planned)
 
 
-@on_finished_grid
 def test_what_never_changes_a_result(project):
     project.configure(
         execution={"checkpoint_seconds": 9, "threads": 2, "device": "cpu"},
@@ -146,7 +137,6 @@ def test_what_never_changes_a_result(project):
     assert project.planned() == set()
 
 
-@on_finished_grid
 def test_a_deleted_evaluation(project):
     place = folder("digits", "random")
     (project.root / "results" / place / "eval/ConvNet-width4.csv").unlink()
@@ -159,7 +149,6 @@ def test_a_deleted_evaluation(project):
     assert project.planned() == set()
 
 
-@on_finished_grid
 def test_a_deleted_picture(project):
     place = folder("digits", "dc")
     (project.root / "results" / place / "set.png").unlink()
@@ -194,7 +183,6 @@ def test_the_other_tables_are_planned(tmp_path):
     }  # fmt: skip
 
 
-@on_finished_grid
 def test_a_changed_published_figure(project):
     project.edit("resources/published.csv", "91.94", "91.95")
     assert {rule for rule, _ in project.planned()} == {"table1"}
@@ -252,7 +240,6 @@ def test_the_command_lines_of_the_readme_can_be_parsed(tmp_path):
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
-@on_finished_grid
 @pytest.mark.parametrize("fixed", [None, 4321])
 def test_jobs_ask_for_the_memory_that_they_will_take(project, fixed):
     limits = {"mem_mb": fixed, "runtime": 9}

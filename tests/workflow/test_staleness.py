@@ -14,8 +14,6 @@ import pytest
 from PIL import Image
 from pipeline import CONFIG, Project, clone, folder, jobs
 
-pytestmark = pytest.mark.xdist_group("finished grid")
-
 DC = folder("digits", "dc")
 SET, ROWS = f"{DC}/set.safetensors", f"{DC}/eval/ConvNet-width4.csv"
 MADE_FROM_DC = {("condense", SET), ("evaluate", ROWS)}

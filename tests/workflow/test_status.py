@@ -11,8 +11,6 @@ from pipeline import clone, folder
 
 from dclib.pipeline import locks
 
-pytestmark = pytest.mark.xdist_group("status")
-
 GRID = {
     "datasets": ["digits"],
     "methods": ["random", "dc", "herding"],
