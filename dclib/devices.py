@@ -112,23 +112,22 @@ def precision(device: torch.device, name: str) -> Iterator[None]:
 
     `fp32`: float32 throughout. `tf32`: convolutions multiply in TensorFloat-32 on a GPU that has
     it, as is PyTorch's default; elsewhere the same as fp32. `bf16`: convolutions and all but the
-    last linear layer in bfloat16 by autocast, while parameters, images, their gradients and
-    distances stay in float32.
+    last linear layer in bfloat16 by autocast, and what lies between them is kept so, norms with
+    statistics in float32; parameters, images, their gradients and distances stay in float32.
 
     Raises:
         InputError: `name` is none of these.
     """
     if name not in PRECISIONS:
         raise InputError(f"precision: '{name}' is not one of {', '.join(PRECISIONS)}")
-    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "ieee" if name == "fp32" else "tf32"
+    before = torch.backends.cudnn.allow_tf32  # setting it by kind of layer makes this unreadable
+    torch.backends.cudnn.allow_tf32 = name != "fp32"
     half = name == "bf16"
     try:  # parameters change within the context, so autocast must not remember them
         with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False):
             yield
     finally:
-        convolutions.fp32_precision = before
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _keep_freed_memory() -> None:

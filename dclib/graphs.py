@@ -1,12 +1,18 @@
 """Work that is done often on the same tensors, recorded once where the device can replay it."""
 
+import functools
 import gc
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
+from dclib import memory
+
 log = logging.getLogger(__name__)
+
+WARM_CALLS = 2  # launched one by one before the recording: libraries set themselves up in them
 
 
 class Repeated:
@@ -14,30 +20,77 @@ class Repeated:
 
     On a GPU its kernels are recorded as a CUDA graph after two calls and replayed from then on,
     which spares the launches. The function takes nothing and returns nothing; it may not wait for
-    the GPU, and the shapes in it may not change.
+    the GPU, and the shapes in it may not change. What it leaves behind in tensors of its own making
+    lies where it is until the next call, as long as they are held.
+
+    Attributes:
+        recorded: whether calls replay a recording.
     """
 
     def __init__(self, function: Callable[[], None], device: torch.device) -> None:
         self._function, self._device = function, device
-        self._calls_before_recording = 2 if device.type == "cuda" else -1
+        self._warm, self._tries = WARM_CALLS, 2
         self._graph: torch.cuda.CUDAGraph | None = None
 
+    @property
+    def recorded(self) -> bool:
+        return self._graph is not None
+
     def __call__(self) -> None:
-        if self._graph is None and self._calls_before_recording == 0:
-            self._record()
+        """Do it once.
+
+        Raises:
+            RuntimeError: what the function raises; running out of memory twice while it is recorded
+                is among it.
+        """
+        if self._device.type == "cpu":
+            self._function()
+            return
+        if self._graph is None:
+            # Autograd remembers the stream on which a parameter was first used, and would draw it
+            # into a recording on another one.
+            stream, pool = _stream_and_pool(self._device)
+            outside = torch.cuda.current_stream(self._device)
+            stream.wait_stream(outside)
+            with torch.cuda.device(self._device):
+                if self._warm == 0 and self._tries > 0:
+                    self._record(stream, pool)
+                if self._graph is None:
+                    with torch.cuda.stream(stream):
+                        self._function()
+                    self._warm = max(0, self._warm - 1)
+            outside.wait_stream(stream)
         if self._graph is not None:
             self._graph.replay()
-        else:
-            self._calls_before_recording -= 1
-            self._function()
 
-    def _record(self) -> None:
-        gc.collect()  # graphs that are no longer used hold memory
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)
+    def _record(self, stream: torch.cuda.Stream, pool: Any) -> None:
+        """Record it, or say why that cannot be; running out of memory is tried again once."""
+        gc.collect()  # graphs that are no longer used hold memory, and so does what was freed
+        torch.cuda.empty_cache()
+        graph, cause = torch.cuda.CUDAGraph(), None
+        self._tries -= 1
         try:
-            with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=stream):
-                self._function()
+            with torch.cuda.graph(graph, pool=pool, stream=stream):
+                try:
+                    self._function()
+                except BaseException as error:
+                    cause = error
+                    raise
         except RuntimeError as error:
+            if cause is not None and not isinstance(cause, Exception):
+                raise cause from None  # an interruption, after which the recording could not end
+            if memory.ran_out(cause or error):
+                if not self._tries:
+                    raise
+                self._warm = WARM_CALLS
+                return
+            self._tries = 0
             log.warning("no CUDA graph, kernels are launched one by one: %s", error)
         else:
             self._graph = graph
+
+
+@functools.cache
+def _stream_and_pool(device: torch.device) -> tuple[torch.cuda.Stream, Any]:
+    """Return the stream and the memory of all recordings; they are replayed one at a time."""
+    return torch.cuda.Stream(device), torch.cuda.graph_pool_handle()

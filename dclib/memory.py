@@ -104,11 +104,21 @@ def in_pieces(
     while True:
         try:
             return [function(slice(i, i + size)) for i in range(0, count, size)]
-        except torch.OutOfMemoryError:
-            if size == 1:
+        except RuntimeError as error:
+            if size == 1 or not ran_out(error):
                 raise
             size = _fitting[device, bytes_each] = -(-size // 2)
             log.warning("out of memory: going on with %d of %d at a time", size, count)
+            if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+                raise  # a recording has to end first
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether memory ran out, under whichever name a library says so."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        name in str(error)
+        for name in ("unable to find an engine", "STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+    )

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, func, nn
 from torch.nn import functional
 
-from dclib import memory
+from dclib import footprint, memory
 from dclib.methods.dc.settings import Distance, Engine
+from dclib.networks import gradients
 
 DISTANCES, ENGINES = get_args(Distance), get_args(Engine)
 
@@ -46,91 +47,63 @@ def match(
     if engine not in ENGINES:
         raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
     names = [name for name, p in network.named_parameters() if kind != "ours" or p.ndim > 1]
-    largest = max(map(len, real))
-    each = memory.matching_bytes(network, synthetic.shape[2:], largest, synthetic.shape[1])
+    target = gradients.by_class(network, names, real)
+    classes, ipc, *shape = synthetic.shape
     if engine == "auto":
-        fits = synthetic.is_cuda and each <= memory.memory_budget(synthetic.device)
-        engine = "batched" if fits else "by_class"
+        engine = "batched" if synthetic.is_cuda else "by_class"
     if engine == "by_class":
-        return _match_by_class(network, names, real, synthetic, kind)
+        return _match_by_class(network, names, target, synthetic, kind)
 
-    def some(classes: slice) -> tuple[Tensor, Tensor]:
-        return _match_batched(network, names, classes, real[classes], synthetic[classes], kind)
+    def some(part: slice) -> tuple[Tensor, Tensor]:
+        targets = {name: own[part] for name, own in zip(names, target, strict=True)}
+        return _match_batched(network, part, targets, synthetic[part], kind)
 
-    pieces = memory.in_pieces(some, len(real), each, synthetic.device)
-    losses, gradients = zip(*pieces, strict=True)
-    return torch.stack(losses).sum(), torch.cat(gradients)
+    each = int(footprint.SECOND_ORDER * memory.activation_bytes(network, shape) * ipc)
+    pieces = memory.in_pieces(some, classes, each, synthetic.device)
+    losses, found = zip(*pieces, strict=True)
+    return torch.stack(losses).sum(), torch.cat(found)
 
 
 def _match_by_class(
-    network: nn.Module, names: Sequence[str], real: Sequence[Tensor], synthetic: Tensor, kind: str
+    network: nn.Module,
+    names: Sequence[str],
+    target: Sequence[Tensor],
+    synthetic: Tensor,
+    kind: str,
 ) -> tuple[Tensor, Tensor]:
     parameters = [network.get_parameter(name) for name in names]
     loss = torch.zeros((), dtype=synthetic.dtype, device=synthetic.device)
     image_gradient = torch.empty_like(synthetic)
-    for label, (real_images, own) in enumerate(zip(real, synthetic, strict=True)):
-        target = mean_gradient(network, parameters, real_images, label)
+    for label, own in enumerate(synthetic):
         images = own.detach().requires_grad_()
         labels = torch.full((len(images),), label, device=images.device)
         objective = functional.cross_entropy(network(images), labels)
         gradient = torch.autograd.grad(objective, parameters, create_graph=True)
-        class_loss = distance(target, gradient, kind)
+        class_loss = distance([of[label] for of in target], gradient, kind)
         image_gradient[label] = torch.autograd.grad(class_loss, images)[0]
         loss += class_loss.detach()
     return loss, image_gradient
 
 
 def _match_batched(
-    network: nn.Module,
-    names: Sequence[str],
-    classes: slice,
-    real: Sequence[Tensor],
-    synthetic: Tensor,
-    kind: str,
+    network: nn.Module, classes: slice, targets: dict[str, Tensor], synthetic: Tensor, kind: str
 ) -> tuple[Tensor, Tensor]:
     """Match all of some classes in one operation each, by torch.func."""
     fixed = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     fixed = {name: tensor.detach() for name, tensor in fixed.items()}
-    learnt = {name: fixed.pop(name) for name in names}
+    learnt = {name: fixed.pop(name) for name in targets}
 
-    def objective(
-        parameters: dict[str, Tensor], images: Tensor, label: Tensor, weights: Tensor
-    ) -> Tensor:
+    def objective(parameters: dict[str, Tensor], images: Tensor, label: Tensor) -> Tensor:
         logits = func.functional_call(network, {**fixed, **parameters}, (images,))
-        losses = functional.cross_entropy(logits, label.expand(len(images)), reduction="none")
-        return (losses * weights).sum()
+        return functional.cross_entropy(logits, label.expand(len(images)))
 
     def class_loss(images: Tensor, label: Tensor, target: dict[str, Tensor]) -> Tensor:
-        weights = images.new_full((len(images),), 1 / len(images))
-        gradient = func.grad(objective)(learnt, images, label, weights)
-        return distance([target[name] for name in names], [gradient[name] for name in names], kind)
+        gradient = func.grad(objective)(learnt, images, label)
+        return distance(list(target.values()), [gradient[name] for name in target], kind)
 
-    labels = torch.arange(classes.start, classes.start + len(real), device=synthetic.device)
-    # Classes of fewer images are filled up with black ones that weigh nothing.
-    weights = [images.new_full((len(images),), 1 / len(images)) for images in real]
-    padded = [nn.utils.rnn.pad_sequence(list(x), batch_first=True) for x in (real, weights)]
-    of_class = func.vmap(func.grad(objective), in_dims=(None, 0, 0, 0))
-    target = of_class(learnt, padded[0], labels, padded[1])
-    gradient, loss = func.vmap(func.grad_and_value(class_loss))(synthetic, labels, target)
+    labels = torch.arange(classes.start, classes.stop, device=synthetic.device)[: len(synthetic)]
+    gradient, loss = func.vmap(func.grad_and_value(class_loss))(synthetic, labels, targets)
     return loss.sum(), gradient
-
-
-def mean_gradient(
-    network: nn.Module,
-    parameters: Sequence[Tensor],
-    images: Float[Tensor, "n channels height width"],
-    label: int,
-) -> list[Tensor]:
-    """Return the gradient of the mean cross-entropy of `images`, all of one class, by parameter.
-
-    The mean is taken over micro-batches, which changes the order of summation and nothing else.
-    """
-    total = [torch.zeros_like(parameter) for parameter in parameters]
-    for chunk in images.split(memory.micro_batch(network, images)):
-        labels = torch.full((len(chunk),), label, device=chunk.device)
-        objective = functional.cross_entropy(network(chunk), labels, reduction="sum")
-        torch._foreach_add_(total, torch.autograd.grad(objective / len(images), parameters))
-    return total
 
 
 def distance(

@@ -3,7 +3,6 @@
 import functools
 import logging
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,7 +27,7 @@ class Network(nn.Module):
     ) -> Float[Tensor, "batch classes"]:
         """Return the logits of normalised images."""
         features = self.features(images)
-        with torch.autocast("cuda" if images.is_cuda else "cpu", enabled=False):
+        with layers.as_stored(images):
             return self.classifier(features.to(self.classifier.weight.dtype))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dclib.fields import Augmentation
+from dclib.seeding import Streams
 
 KINDS = get_args(Augmentation)
 
@@ -28,10 +29,10 @@ DEGREES = 45.0
 NOISE = 0.001
 
 
-def draw(
-    shape: Sequence[int], kinds: Sequence[str], generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Return arguments of `transform` for images of `shape`, with one of `kinds` for each of them.
+def draw(n: int, kinds: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:
+    """Return arguments of `transform` for `n` images, with one of `kinds` for each of them.
+
+    Where `noise` is one of them, that itself is missing, see `noise`.
 
     Raises:
         ValueError: an unknown kind.
@@ -39,14 +40,13 @@ def draw(
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ValueError(f"augmentation '{unknown[0]}' is not one of {', '.join(KINDS)}")
-    n = shape[0]
     drawn = torch.tensor([KINDS.index(kind) for kind in kinds])[
         torch.randint(len(kinds), (n,), generator=generator)
     ]
     shift = torch.randint(-PAD, PAD + 1, (n, 2), generator=generator).to(torch.float64)
     factor = 1 - SCALE + 2 * SCALE * torch.rand(n, 2, generator=generator, dtype=torch.float64)
     turn = (2 * torch.rand(n, generator=generator, dtype=torch.float64) - 1) * DEGREES
-    crop, scale, rotate, noise = (drawn == index for index in range(len(KINDS)))
+    crop, scale, rotate, noisy = (drawn == index for index in range(len(KINDS)))
     parameters = {
         "shift": torch.where(crop[:, None], shift, 0.0),
         "factor": torch.where(scale[:, None], factor, 1.0),
@@ -54,10 +54,15 @@ def draw(
         "nearest": scale,
         "mean_around": crop | rotate,
     }
-    if "noise" in kinds:
-        added = torch.randn(tuple(shape), generator=generator) * NOISE
-        parameters["noise"] = added * noise[:, None, None, None]
-    return parameters
+    return {**parameters, "noisy": noisy} if "noise" in kinds else parameters
+
+
+def noise(
+    shape: Sequence[int], random: Streams, device: torch.device
+) -> Float[Tensor, "n channels height width"]:
+    """Return standard normal noise that is drawn on `device`, seeded from the stream `noise`."""
+    generator = torch.Generator(device).manual_seed(random.seed("noise"))
+    return torch.randn(tuple(shape), generator=generator, device=device)
 
 
 def transform(
@@ -68,6 +73,7 @@ def transform(
     degrees: Float[Tensor, "*batches n"],
     nearest: Bool[Tensor, "*batches n"],
     mean_around: Bool[Tensor, "*batches n"],
+    noisy: Bool[Tensor, "*batches n"] | None = None,
     noise: Float[Tensor, "*batches n channels height width"] | None = None,
 ) -> Float[Tensor, "*batches n channels height width"]:
     """Move, scale and turn every image about its centre by parameters of its own.
@@ -78,7 +84,8 @@ def transform(
         degrees: the angle, counter-clockwise.
         nearest: take the nearest pixel and do not interpolate.
         mean_around: what lies outside an image is the channel means of the batch, not 0.
-        noise: is added in the end.
+        noisy: which images noise is added to in the end.
+        noise: standard normal.
     """
     height, width = images.shape[-2:]
     exact, device = torch.float64, images.device
@@ -100,4 +107,6 @@ def transform(
         (images - around).flatten(0, -4), grid.to(images).flatten(0, -4), align_corners=False
     )
     moved = moved.view(images.shape) + around
-    return moved if noise is None else moved + noise.to(images)
+    if noisy is None or noise is None:
+        return moved
+    return moved + NOISE * noise.to(images) * noisy[..., None, None, None]

@@ -1,11 +1,11 @@
 """The loop of stochastic gradient descent: networks side by side, epoch by epoch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dclib import graphs
@@ -37,6 +37,7 @@ class SGD:
     From half-way on the learning rate is a tenth, and the momentum starts anew.
 
     Attributes:
+        lr: the learning rate, where the networks are.
         velocities: the momentum of every parameter of the ensemble.
     """
 
@@ -54,28 +55,39 @@ class SGD:
         """
         self.ensemble, self.examples, self.schedule = ensemble, examples, schedule
         self.kinds = kinds
+        self.lr = torch.tensor(schedule.lr, device=examples.labels.device)
         self.velocities = [torch.zeros_like(parameter) for parameter in ensemble.parameters]
-        self._steps: dict[tuple[int, float], Step] = {}
+        self._steps: dict[int, Step] = {}
+
+    def restart(self, networks: Sequence[nn.Module]) -> None:
+        """Begin anew with as many fresh networks as there are."""
+        self.ensemble.load(networks)
+        torch._foreach_zero_(self.velocities)
 
     def epoch(self, number: int, random: Sequence[Streams]) -> "Iterator[Step]":
         """Train for epoch `number`, the first being 1, and stop after each of its steps.
 
         Args:
-            random: the streams `order` and `augmentation` of every network.
+            random: the streams `order`, `augmentation` and `noise` of every network; the former two
+                are drawn for all of the epoch at once.
         """
         schedule, half = self.schedule, max(1, self.schedule.epochs // 2)
         if number == half + 1:
             torch._foreach_zero_(self.velocities)
-            self._steps.clear()
-        lr = schedule.lr if number <= half else 0.1 * schedule.lr
+        self.lr.fill_(schedule.lr if number <= half else 0.1 * schedule.lr)
         self.ensemble.train()
-        orders = [torch.randperm(len(self.examples), generator=own["order"]) for own in random]
-        for batch in torch.stack(orders).split(schedule.batch, dim=1):
-            key = batch.shape[1], lr
-            if key not in self._steps:
-                self._steps[key] = Step(self, lr)
-            self._steps[key](batch, random)
-            yield self._steps[key]
+        count, device = len(self.examples), self.lr.device
+        orders = [torch.randperm(count, generator=own["order"]) for own in random]
+        inputs = {"batch": torch.stack(orders)}
+        if self.kinds:
+            moves = [augmentation.draw(count, self.kinds, own["augmentation"]) for own in random]
+            inputs |= {name: torch.stack([one[name] for one in moves]) for name in moves[0]}
+        inputs = {name: drawn.to(device, non_blocking=True) for name, drawn in inputs.items()}
+        batches = [drawn.split(schedule.batch, dim=1) for drawn in inputs.values()]
+        for batch in zip(*batches, strict=True):
+            step = self._steps.setdefault(batch[0].shape[1], Step(self))
+            step(dict(zip(inputs, batch, strict=True)), random)
+            yield step
 
 
 class Step:
@@ -91,23 +103,21 @@ class Step:
     logits: Float[Tensor, "models batch classes"]
     losses: Float[Tensor, "models batch"]
 
-    def __init__(self, sgd: SGD, lr: float) -> None:
-        self._sgd, self._lr = sgd, lr
-        self._device = sgd.examples.labels.device
+    def __init__(self, sgd: SGD) -> None:
+        self._sgd = sgd
         self._inputs: dict[str, Tensor] = {}
-        self._repeated = graphs.Repeated(self._once, self._device)
+        self._repeated = graphs.Repeated(self._once, sgd.lr.device)
 
-    def __call__(self, batch: Tensor, random: Sequence[Streams]) -> None:
-        """Train on the images of these indices."""
-        inputs = {"batch": batch}
-        if kinds := self._sgd.kinds:
-            shape = (batch.shape[1], *self._sgd.examples.images.shape[1:])
-            drawn = [augmentation.draw(shape, kinds, own["augmentation"]) for own in random]
-            inputs |= {name: torch.stack([one[name] for one in drawn]) for name in drawn[0]}
+    def __call__(self, inputs: Mapping[str, Tensor], random: Sequence[Streams]) -> None:
+        """Train on the images whose indices are `batch`, moved as the rest of `inputs` says."""
+        if "noisy" in inputs:
+            shape = inputs["batch"].shape[1], *self._sgd.examples.images.shape[1:]
+            noise = [augmentation.noise(shape, own, self._sgd.lr.device) for own in random]
+            inputs = {**inputs, "noise": torch.stack(noise)}
         for name, value in inputs.items():
             if name not in self._inputs:
-                self._inputs[name] = value.to(self._device)
-            self._inputs[name].copy_(value, non_blocking=True)
+                self._inputs[name] = value.clone()
+            self._inputs[name].copy_(value)
         self.batch = self._inputs["batch"]
         self._repeated()
 
@@ -125,7 +135,7 @@ class Step:
             ensemble.parameters,
             torch.autograd.grad(losses.mean(1).sum(), ensemble.parameters),
             self._sgd.velocities,
-            lr=self._lr,
+            lr=self._sgd.lr,
             momentum=schedule.momentum,
             weight_decay=schedule.weight_decay,
         )

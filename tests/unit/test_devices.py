@@ -60,8 +60,8 @@ def test_precision_holds_within_its_context(name):
     before = torch.backends.cudnn.conv.fp32_precision
     with devices.precision(CPU, name):
         assert torch.is_autocast_enabled("cpu") == (name == "bf16")
-        expected = "ieee" if name == "fp32" else "tf32"
-        assert torch.backends.cudnn.conv.fp32_precision == expected
+        assert (torch.backends.cudnn.conv.fp32_precision == "tf32") == (name != "fp32")
+        assert torch.backends.cudnn.allow_tf32 == (name != "fp32")  # readable, whichever it is
     assert not torch.is_autocast_enabled("cpu")
     assert torch.backends.cudnn.conv.fp32_precision == before
 

@@ -14,19 +14,22 @@ from dclib.seeding import Streams
 from dclib.training.ensembles import Ensemble, descend
 
 CPU = torch.device("cpu")
-NAMES = ["ConvNet-width8", "ConvNet-width8-batchnorm", "LeNet", "MLP", "ConvNet-width8-maxpool"]
+NAMES = [
+    "ConvNet-width8", "ConvNet-width8-batchnorm", "ConvNet-width8-layernorm", "LeNet", "MLP",
+    "ConvNet-width8-groupnorm-maxpool", "AlexCifarNet", "ResNet18BN_AP",
+]  # fmt: skip
 
 
 def build(name, count):
     torch.manual_seed(0)
-    return [networks.build(name, 1, (28, 28), 5).double() for _ in range(count)]
+    return [networks.build(name, 1, (32, 32), 5).double() for _ in range(count)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_and_training_are_those_of_each_network(name):
     alone, members = build(name, 3), build(name, 3)
     ensemble = Ensemble(members)
-    images = torch.randn(3, 6, 1, 28, 28, dtype=torch.float64)
+    images = torch.randn(3, 6, 1, 32, 32, dtype=torch.float64)
     labels = torch.randint(5, (3, 6))
     velocities = [torch.zeros_like(parameter) for parameter in ensemble.parameters]
     optimizers = [
@@ -39,19 +42,27 @@ def test_logits_and_training_are_those_of_each_network(name):
             ensemble(images).flatten(0, 1), labels.flatten(), reduction="none"
         )
         gradients = torch.autograd.grad(losses.view(3, 6).mean(1).sum(), ensemble.parameters)
-        descend(ensemble.parameters, gradients, velocities, lr=0.1, momentum=0.9, weight_decay=1e-3)
+        descend(
+            ensemble.parameters, gradients, velocities, lr=torch.tensor(0.1, dtype=torch.float64),
+            momentum=0.9, weight_decay=1e-3,
+        )  # fmt: skip
         for network, optimizer, own, targets in zip(alone, optimizers, images, labels, strict=True):
             network.train()
             optimizer.zero_grad()
             functional.cross_entropy(network(own), targets).backward()
             optimizer.step()
     ensemble.train(False)
-    shared = torch.randn(4, 1, 28, 28, dtype=torch.float64)
-    logits = ensemble(shared)
+    shared = torch.randn(4, 1, 32, 32, dtype=torch.float64)
+    logits = ensemble(shared.expand(3, *shared.shape))
     assert logits.shape == (3, 4, 5)
-    for network, own in zip(alone, logits, strict=True):
+    for network, own, one in zip(alone, logits, ensemble.each(), strict=True):
         network.eval()  # with running statistics, where there are any
         torch.testing.assert_close(own, network(shared), rtol=0, atol=1e-9)
+        torch.testing.assert_close(one(shared), network(shared), rtol=0, atol=1e-9)
+    fresh = build(name, 3)
+    ensemble.load(fresh)
+    for network, one in zip(fresh, ensemble.each(), strict=True):
+        assert all(map(torch.equal, network.state_dict().values(), one.state_dict().values()))
 
 
 @pytest.mark.parametrize("augmentation", [(), ("crop", "scale", "rotate"), ("crop", "noise")])

@@ -298,3 +298,26 @@ def test_logits_are_float32_whatever_autocast_says():
     network = plans.build("ConvNet-width8", 1, (28, 28), 10)
     with torch.autocast("cpu", torch.bfloat16):
         assert network(torch.randn(2, 1, 28, 28)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("groups", [6, 2])
+def test_norms_that_are_not_learnt_are_differentiated_twice_as_pytorchs_are(groups):
+    torch.manual_seed(0)
+    ours = layers.GroupNorm(groups, 6).double()
+    torch.nn.init.normal_(ours.weight)
+    torch.nn.init.normal_(ours.bias)
+    theirs = torch.nn.GroupNorm(groups, 6).double()
+    theirs.load_state_dict(ours.state_dict())
+    ours.requires_grad_(False)
+    results = []
+    for norm in (ours, theirs):
+        maps = torch.randn(
+            4, 6, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+        ).requires_grad_()
+        first = torch.autograd.grad(norm(maps).sin().sum(), maps, create_graph=True)[0]
+        second = torch.autograd.grad(first.exp().sum(), maps)[0]
+        results.append((first.detach(), second))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-12)
+    maps.requires_grad_()
+    assert torch.autograd.gradcheck(ours, maps)
+    assert torch.autograd.gradgradcheck(ours, maps)

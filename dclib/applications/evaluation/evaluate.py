@@ -9,10 +9,10 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import devices, footprint, memory
+from dclib import devices, footprint, graphs, memory
 from dclib.applications.evaluation.settings import ORDINARY, Settings, recipe_of
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet
@@ -21,7 +21,7 @@ from dclib.networks import names
 from dclib.networks import plans as networks
 from dclib.networks.plans import Network
 from dclib.seeding import Streams, global_seed
-from dclib.training import recipes
+from dclib.training import ensembles, recipes
 from dclib.training.ensembles import Ensemble
 from dclib.training.examples import Examples
 
@@ -66,8 +66,8 @@ class State:
 class Evaluation:
     """Trains networks on `training`, a synthetic set, or on the whole training split if it is None.
 
-    On a GPU all networks of a set are trained at once, as far as the memory allows. On a CPU, and
-    on the whole training split, they are trained one after another, which is as fast there.
+    On a GPU networks of few images a step are trained side by side, as far as the memory allows,
+    others one after another (`ensembles.together`). They are tested one after another everywhere.
 
     Attributes:
         together: how many networks a step trains; between two steps a checkpoint can be left.
@@ -101,7 +101,8 @@ class Evaluation:
                 parameters = dict(training.parameters)
         self.examples = Examples(images, labels, self.data)
         self.recipe = recipes.create(recipe, self.examples, settings, parameters)
-        self.together = settings.models if device.type == "cuda" and training else 1
+        self.together = ensembles.together(settings.models, self.recipe.batch, device)
+        self._passes: dict[int, tuple[nn.Module, _Pass]] = {}
 
     @property
     def iterations(self) -> int:
@@ -204,19 +205,44 @@ class Evaluation:
     ) -> tuple[Float[Tensor, " models"], Float[Tensor, " models"]]:
         """Return accuracy in percent and mean cross-entropy of every network, on the CPU."""
         ensemble.train(False)
-        correct, loss = torch.zeros(2, ensemble.size, dtype=torch.float64, device=self.device)
-        size = max(1, footprint.MICRO_BATCH[self.device.type] // ensemble.size)
+        sums = []
+        for network in ensemble.each():
+            held, known = self._passes.get(id(examples), (None, None))
+            if known is None or held is not network:
+                known = _Pass(network, examples)
+                self._passes[id(examples)] = network, known
+            known()
+            sums.append(known.sums.clone())
+        correct, loss = torch.stack(sums, dim=1).cpu()
+        return 100 * correct / len(examples), loss / len(examples)
+
+
+class _Pass:
+    """A pass of all examples through a network, which stays where it is in memory.
+
+    Attributes:
+        sums: how many were right at the last call, and the sum of their cross-entropies.
+    """
+
+    sums: Float[Tensor, "2"]
+
+    def __init__(self, network: nn.Module, examples: Examples) -> None:
+        self._network, self._examples = network, examples
+        device = examples.labels.device
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self._repeated = graphs.Repeated(self._once, device)
+
+    def __call__(self) -> None:
         with torch.no_grad():
-            for begin in range(0, len(examples), size):
-                part = slice(begin, begin + size)
-                target = examples.labels[part]
-                logits = ensemble(examples.normalised(part))
-                likeliest = target.argmax(1) if target.is_floating_point() else target
-                correct += (logits.argmax(2) == likeliest).sum(1)
-                losses = functional.cross_entropy(
-                    logits.flatten(0, 1),
-                    target.expand(ensemble.size, *target.shape).flatten(0, 1),
-                    reduction="none",
-                )
-                loss += losses.view(ensemble.size, -1).sum(1)
-        return 100 * correct.cpu() / len(examples), loss.cpu() / len(examples)
+            self._repeated()
+
+    def _once(self) -> None:
+        self.sums.zero_()
+        size = footprint.MICRO_BATCH[self.sums.device.type]
+        for begin in range(0, len(self._examples), size):
+            part = slice(begin, begin + size)
+            target = self._examples.labels[part]
+            logits = self._network(self._examples.normalised(part))
+            likeliest = target.argmax(1) if target.is_floating_point() else target
+            losses = functional.cross_entropy(logits, target, reduction="none")
+            self.sums += torch.stack(((logits.argmax(1) == likeliest).sum(), losses.sum()))

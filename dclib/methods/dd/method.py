@@ -24,6 +24,7 @@ from dclib.methods.dd.settings import Settings
 from dclib.networks import names
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
+from dclib.training import ensembles
 from dclib.training.recipes.unrolled import Images, Labels, by_step, descend, initialise
 
 PAD = 4  # pixels by which `augment_real` moves an image at most
@@ -177,8 +178,7 @@ def unrolled_gradient(
     ]
     loss, adjoint = _objective(network, real_images, real_labels)
     image_gradient, rate_gradient = torch.zeros_like(images), torch.empty_like(learning_rates)
-    rates = learning_rates.tolist()
-    for i in reversed(range(len(rates))):
+    for i, rate in reversed(list(enumerate(learning_rates))):
         with torch.no_grad():
             torch._foreach_copy_(parameters, weights[i])
         step = i % len(images)
@@ -188,8 +188,8 @@ def unrolled_gradient(
         change, *changes = torch.autograd.grad(gradient, [own, *parameters], adjoint)
         products = [torch.sum(a * g.detach()) for a, g in zip(adjoint, gradient, strict=True)]
         rate_gradient[i] = -torch.stack(products).sum()
-        image_gradient[step].sub_(change, alpha=rates[i])
-        torch._foreach_add_(adjoint, changes, alpha=-rates[i])
+        image_gradient[step].addcmul_(change, rate, value=-1)
+        ensembles.descend(adjoint, changes, [], lr=rate)
     return loss, image_gradient, rate_gradient
 
 

@@ -29,6 +29,7 @@ class Ordinary:
     def __init__(self, examples: Examples, settings: Settings) -> None:
         self.examples, self.settings, self.epochs = examples, settings, settings.epochs
         self.batch = min(settings.batch, len(examples))
+        self._sgd: SGD | None = None  # of as many networks as were trained at last
         points = min(settings.curve_points, self.epochs)
         self.test_epochs = [-(-self.epochs * (point + 1) // points) for point in range(points)]
 
@@ -41,15 +42,22 @@ class Ordinary:
         random: Sequence[Streams],
         test: Callable[[Ensemble], None],
     ) -> Ensemble:
-        """Train networks side by side, and call `test` after each of `test_epochs`."""
-        ensemble = Ensemble(networks)
-        sgd = SGD(ensemble, self.examples, self.settings, self.settings.augmentation)
+        """Train networks side by side, and call `test` after each of `test_epochs`.
+
+        The next networks take the place of these in memory, if they are as many.
+        """
+        if self._sgd is not None and self._sgd.ensemble.size == len(networks):
+            self._sgd.restart(networks)
+        else:
+            self._sgd = SGD(
+                Ensemble(networks), self.examples, self.settings, self.settings.augmentation
+            )
         for epoch in range(1, self.epochs + 1):
-            for _ in sgd.epoch(epoch, random):
+            for _ in self._sgd.epoch(epoch, random):
                 pass
             if epoch in self.test_epochs:
-                test(ensemble)
-        return ensemble
+                test(self._sgd.ensemble)
+        return self._sgd.ensemble
 
 
 def create(examples: Examples, settings: Settings, parameters: Mapping[str, Tensor]) -> Ordinary:

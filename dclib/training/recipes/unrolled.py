@@ -15,6 +15,7 @@ from torch.nn import functional
 from dclib.errors import InputError
 from dclib.networks.plans import Network
 from dclib.seeding import Streams
+from dclib.training import ensembles
 from dclib.training.ensembles import Ensemble
 from dclib.training.examples import Examples
 from dclib.training.recipes import require
@@ -116,10 +117,8 @@ def descend(
     """Do the steps of `train`, and stop before each of them."""
     network.train()
     parameters: list[Tensor] = list(network.parameters())
-    for i, rate in enumerate(learning_rates.tolist()):
+    for i, rate in enumerate(learning_rates):
         yield
         step = i % len(images)
         loss = functional.cross_entropy(network(images[step]), labels[step])
-        gradients = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            torch._foreach_add_(parameters, gradients, alpha=-rate)
+        ensembles.descend(parameters, torch.autograd.grad(loss, parameters), [], lr=rate)
