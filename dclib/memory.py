@@ -51,17 +51,6 @@ def activation_bytes(network: nn.Module, shape: Sequence[int]) -> int:
     return known[key]
 
 
-def matching_bytes(network: nn.Module, shape: Sequence[int], real: int, synthetic: int) -> int:
-    """Return the bytes that matching one class takes, all of its images at once.
-
-    Args:
-        shape: channels, height and width of an image.
-        real, synthetic: images of the class.
-    """
-    each = activation_bytes(network, shape)
-    return int(each * (footprint.FIRST_ORDER * real + footprint.SECOND_ORDER * synthetic))
-
-
 def training_bytes(network: nn.Module, shape: Sequence[int], batch: int) -> int:
     """Return the bytes that training one network on batches of `batch` images takes."""
     parameters = sum(parameter.numel() for parameter in network.parameters())

@@ -48,6 +48,11 @@ class Streams:
         """Draw the next 63-bit seed from stream `name`."""
         return int(torch.randint(2**63 - 1, (), generator=self[name]))
 
+    def next_seed(self, name: str) -> int:
+        """Return what `seed` will draw next, and leave the stream where it is."""
+        generator = self[name]
+        return int(torch.randint(2**63 - 1, (), generator=generator.clone_state()))
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return a copy of the state of every stream in use, as uint8 tensors by name."""
         return {name: generator.get_state() for name, generator in self._generators.items()}

@@ -1,4 +1,4 @@
-"""Gradients of a network by class, and the distances between two sets of gradients."""
+"""Matching of gradients by class: the distances between two sets of them, and its gradient."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -34,10 +34,10 @@ def match(
         real: for every class a batch of its real images, normalised; sizes may differ.
         synthetic: the synthetic images of every class.
         kind: the distance, see `distance`.
-        engine: what computes it. `by_class`: one class after another, real images in
-            micro-batches. `batched`: classes side by side in single operations, as many at once as
-            fit into the memory. `auto`: `batched` on a GPU and `by_class` on a CPU, where each is
-            the faster one. They differ in the order of summation alone.
+        engine: how synthetic images are taken. `by_class`: one class after another. `batched`:
+            classes side by side in single operations, as many at once as fit into the memory.
+            `auto`: `batched` on a GPU and `by_class` on a CPU, where each is the faster one. They
+            differ in the order of summation alone. Real images are taken in the same way by both.
 
     Raises:
         ValueError: unknown distance or engine.

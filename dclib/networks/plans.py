@@ -2,11 +2,14 @@
 
 import functools
 import logging
+from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dclib.networks import layers, names
+from dclib.seeding import Streams
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,25 @@ def build(name: str, channels: int, image_size: names.Size, num_classes: int) ->
     )
     assert isinstance(last, nn.Linear)
     return Network(nn.Sequential(*body), last)
+
+
+class Fresh:
+    """Fresh networks by seed, the next of them made while a GPU is still at work on the last."""
+
+    def __init__(self, make: Callable[[int], Network], device: torch.device) -> None:
+        self._make, self._ahead = make, device.type == "cuda"
+        self._made: dict[int, Network] = {}
+
+    def take(self, random: Streams) -> Network:
+        """Return the network of the next seed of the stream `networks`."""
+        seed = random.seed("networks")
+        return self._made.pop(seed, None) or self._make(seed)
+
+    def prepare(self, random: Streams) -> None:
+        """Make the network that is going to be taken next."""
+        if self._ahead:
+            seed = random.next_seed("networks")
+            self._made = {seed: self._make(seed)}
 
 
 def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:

@@ -5,7 +5,8 @@ import pytest
 import scipy.ndimage
 import torch
 
-from dclib.training.augmentation import KINDS, draw, transform
+from dclib.seeding import Streams
+from dclib.training.augmentation import KINDS, draw, noise, transform
 
 N, HEIGHT, WIDTH = 5, 28, 28
 
@@ -65,7 +66,10 @@ def test_rotation_agrees_with_scipy(images, degrees):
 
 
 def augment(images, kinds, generator):
-    return transform(images, **draw(images.shape, kinds, generator))
+    moves = draw(len(images), kinds, generator)
+    if "noise" in kinds:
+        moves["noise"] = noise(images.shape, Streams(int(generator.initial_seed())), images.device)
+    return transform(images, **moves)
 
 
 def test_every_image_gets_exactly_one_of_the_kinds():
@@ -95,7 +99,7 @@ def test_noise_is_small_and_only_where_it_was_drawn(images):
 
 def test_unknown_kinds_are_refused(images):
     with pytest.raises(ValueError, match="'flip' is not one of crop, scale, rotate, noise"):
-        draw(images.shape, ["flip"], torch.Generator().manual_seed(0))
+        draw(len(images), ["flip"], torch.Generator().manual_seed(0))
 
 
 def test_the_same_stream_gives_the_same_images(images):

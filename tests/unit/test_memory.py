@@ -75,19 +75,25 @@ def test_what_a_layer_saves_is_counted():
     assert memory.activation_bytes(network, (1, 8, 8)) == 4 * (64 + 4 * 36)
 
 
-@pytest.mark.parametrize("classes_at_once", [1, 2])
-def test_batched_matching_in_pieces_is_the_same(monkeypatch, classes_at_once):
+@pytest.mark.parametrize("engine", ["by_class", "batched"])
+@pytest.mark.parametrize("images_at_once", [2, 5, 20])
+def test_matching_in_pieces_is_the_same(monkeypatch, images_at_once, engine):
+    """Of a class, and of the classes: 9, 4 and 7 real images, and 2 synthetic ones of each."""
     torch.manual_seed(0)
     network = networks.build("ConvNet-width8", 1, (8, 8), 3).double()
     real = [torch.randn(n, 1, 8, 8, dtype=torch.float64) for n in (9, 4, 7)]
     synthetic = torch.randn(3, 2, 1, 8, 8, dtype=torch.float64)
-    whole = matching.match(network, real, synthetic, engine="batched")
-    each = memory.matching_bytes(network, (1, 8, 8), 9, 2)
-    monkeypatch.setattr(memory, "memory_budget", lambda device: classes_at_once * each)
-    for some, expected in zip(
-        matching.match(network, real, synthetic, engine="batched"), whole, strict=True
-    ):
+    whole = matching.match(network, real, synthetic, engine=engine)
+    each = footprint.FIRST_ORDER * memory.activation_bytes(network, (1, 8, 8))
+    passes, forward = [], network.forward
+    monkeypatch.setattr(
+        network, "forward", lambda images: passes.append(len(images)) or forward(images)
+    )
+    monkeypatch.setattr(memory, "memory_budget", lambda device: int(each * images_at_once) + 1)
+    pieces = matching.match(network, real, synthetic, engine=engine)
+    for some, expected in zip(pieces, whole, strict=True):
         torch.testing.assert_close(some, expected, rtol=0, atol=1e-12)
+    assert max(passes) <= images_at_once
 
 
 def test_passes_are_of_equal_size_and_as_large_as_the_memory_allows(monkeypatch):

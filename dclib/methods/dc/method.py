@@ -60,6 +60,7 @@ class GradientMatching:
         self.iterations = settings.iterations
         self.identity = [network, dataclasses.asdict(settings), data.fingerprint, ipc]
         self.data = data.to(device)
+        self.networks = networks.Fresh(self.fresh_network, device)
 
     def start(self, random: Streams) -> State:
         """Return the images to begin with, noise or real ones."""
@@ -78,13 +79,14 @@ class GradientMatching:
         """Match the gradients of one freshly initialised network along its training."""
         outer, inner = self.settings.loops(self.ipc)
         steps = state.steps = state.steps or _Steps(self, state)
-        steps.restart(self.fresh_network(state.random.seed("networks")))
+        steps.restart(self.networks.take(state.random))
         with devices.precision(self.device, self.settings.precision):
             for outer_step in range(outer):
                 steps.set_batch_norms()
                 steps.match()
                 if outer_step < outer - 1:
                     steps.train(inner)
+        self.networks.prepare(state.random)
         return {"loss": steps.loss / (outer * self.data.num_classes)}
 
     def fresh_network(self, seed: int) -> networks.Network:

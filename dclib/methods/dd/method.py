@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib import footprint
+from dclib import footprint, graphs
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
@@ -47,6 +47,7 @@ class State:
     raw_rates: Float[Tensor, " unrolled"]
     moments: dict[str, Tensor]
     done: Int64[Tensor, ""]
+    unrolled: "_Unrolled | None" = dataclasses.field(default=None, init=False)  # made when needed
 
     def state_dict(self) -> dict[str, Tensor]:
         own = {"images": self.images, "raw_rates": self.raw_rates, "done": self.done}
@@ -90,6 +91,7 @@ class DatasetDistillation:
         self.iterations = settings.iterations
         self.identity = [network, dataclasses.asdict(settings), data.fingerprint, ipc]
         self.data = data.to(device)
+        self.networks = networks.Fresh(self.fresh_network, device)
 
     def start(self, random: Streams) -> State:
         """Return `ipc` images of noise per class, and the first learning rates."""
@@ -110,22 +112,24 @@ class DatasetDistillation:
 
     def step(self, state: State) -> dict[str, Tensor]:
         """Train one freshly initialised network, and learn from how it does on real images."""
-        data, classes = self.data, self.data.num_classes
-        with global_seed(state.random.seed("networks"), self.device):
-            network = networks.build(self.network, data.channels, data.image_size, classes)
-            initialise(network)
-        network = network.to(self.device, self.dtype)
-        loss, image_gradient, rate_gradient = unrolled_gradient(
-            network,
-            by_step(state.images, classes),
-            by_step(state.labels, classes),
-            functional.softplus(state.raw_rates),
-            *self._real(state),
-        )
+        unrolled = state.unrolled = state.unrolled or _Unrolled(self, state)
+        unrolled.network.load_state_dict(self.networks.take(state.random).state_dict())
+        for held, drawn in zip((unrolled.real, unrolled.labels), self._real(state), strict=True):
+            held.copy_(drawn)
+        unrolled.gradient()
         state.done += 1
-        self._adam(state, "images", image_gradient.transpose(0, 1).reshape(state.images.shape))
-        self._adam(state, "raw_rates", rate_gradient * torch.sigmoid(state.raw_rates))
-        return {"loss": loss}
+        self._adam(state, "images", unrolled.to_images.transpose(0, 1).reshape(state.images.shape))
+        self._adam(state, "raw_rates", unrolled.to_rates * torch.sigmoid(state.raw_rates))
+        self.networks.prepare(state.random)
+        return {"loss": unrolled.loss}
+
+    def fresh_network(self, seed: int) -> networks.Network:
+        """Return an initialised network, drawn on the CPU."""
+        data = self.data
+        with global_seed(seed, torch.device("cpu")):
+            network = networks.build(self.network, data.channels, data.image_size, data.num_classes)
+            initialise(network)
+        return network.to(self.device, self.dtype)
 
     def result(self, state: State) -> SyntheticSet:
         """Return the images and learning rates as they are now."""
@@ -153,6 +157,38 @@ class DatasetDistillation:
         lr = settings.lr_img * 0.5 ** ((count - 1) * settings.lr_halvings // settings.iterations)
         learnt: Tensor = getattr(state, name)
         learnt.addcdiv_(mean, scale, value=-lr / (1 - settings.beta1**count))
+
+
+class _Unrolled:
+    """The objective's gradient, on a network and buffers that stay where they are in memory.
+
+    Attributes:
+        real, labels: the real images of the iteration.
+        loss, to_images, to_rates: what `unrolled_gradient` returned at the last call of `gradient`.
+    """
+
+    loss: Tensor
+    to_images: Tensor
+    to_rates: Tensor
+
+    def __init__(self, method: DatasetDistillation, state: State) -> None:
+        self.network, self._state = method.fresh_network(0), state
+        self._classes = method.data.num_classes
+        count = min(method.settings.real_batch, len(method.data.train_labels))
+        self.real = state.images.new_empty(count, *state.images.shape[1:])
+        self.labels = state.labels.new_empty(count)
+        self.gradient = graphs.Repeated(self._once, method.device)
+
+    def _once(self) -> None:
+        state = self._state
+        self.loss, self.to_images, self.to_rates = unrolled_gradient(
+            self.network,
+            by_step(state.images, self._classes),
+            by_step(state.labels, self._classes),
+            functional.softplus(state.raw_rates),
+            self.real,
+            self.labels,
+        )
 
 
 def unrolled_gradient(
