@@ -104,7 +104,9 @@ class _FixedNorm(torch.autograd.Function):
         ctx.save_for_backward(maps, weight, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if gradient is None:
+            return (None,) * 5
         maps, weight, mean, rstd = ctx.saved_tensors
         back = _FixedNormBack.apply(gradient, maps, weight, mean, rstd, ctx.groups, ctx.eps)
         return back, None, None, None, None

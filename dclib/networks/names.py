@@ -163,7 +163,7 @@ class ResponseNorm(Layer):
     def apply(self, maps: Maps, tally: Tally) -> Maps:
         tally.keep(maps)
         channels, *size = maps.shape
-        tally.kept += 4 * math.prod((3 * channels + self.channels - 1, *size))
+        tally.kept += 2 * 4 * math.prod((channels, *size))
         return Maps(maps.shape)
 
 

@@ -87,9 +87,11 @@ def descend(
         velocities: zero before the first step, and updated; none without momentum.
         lr: where the parameters are, so that it may change under a recorded step.
     """
-    with torch.no_grad():
+    with torch.no_grad():  # the kernel takes all to lie in memory alike
         torch._fused_sgd_(
-            parameters, list(gradients), velocities if momentum else [], lr=lr, momentum=momentum,
-            weight_decay=weight_decay, dampening=0.0, nesterov=False, maximize=False,
-            is_first_step=False,
+            parameters,
+            [gradient.contiguous() for gradient in gradients],
+            velocities if momentum else [],
+            lr=lr, momentum=momentum, weight_decay=weight_decay, dampening=0.0,
+            nesterov=False, maximize=False, is_first_step=False,
         )  # fmt: skip

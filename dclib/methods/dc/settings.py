@@ -46,8 +46,8 @@ class Settings:
     precision: Precision = "tf32"
     """of convolutions; tf32 means fp32 where there is no GPU that has it; bf16 in bfloat16"""
     engine: Engine = "auto"
-    """how synthetic images are matched: classes side by side, or one by one; auto: batched on a GPU,
-    by_class on a CPU"""
+    """how synthetic images are matched, classes side by side or one by one; auto: batched on a
+    GPU, by_class on a CPU"""
 
     def loops(self, ipc: int) -> tuple[int, int]:
         """Return outer steps and inner epochs for `ipc` images per class.
@@ -73,7 +73,7 @@ def peak_bytes(
     settings: Settings, activation_bytes: int, parameters: int, classes: int, ipc: int
 ) -> int:
     """Return the bytes that an iteration takes at its peak."""
-    real = min(settings.real_batch, footprint.passing(activation_bytes))
+    real = min(classes * settings.real_batch, footprint.passing(activation_bytes))
     matching = footprint.FIRST_ORDER * real + footprint.SECOND_ORDER * ipc
     training = footprint.FIRST_ORDER * min(settings.batch_net, classes * ipc)
     return int(activation_bytes * max(matching, training))
