@@ -4,6 +4,7 @@
 # make test   set up and run the tests
 # make test-slurm   run the tests on a SLURM that they bring up, as root on Debian or Ubuntu
 # make check  linters and type checker;  make benchmark  time it beside the plain loop
+# make gpu-check   is the GPU's path right, and how fast? In parts of 8 minutes, call it again
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 VENV := .venv
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-all status test test-slurm check benchmark setup lock clean
+.PHONY: demo demo-all status test test-slurm check benchmark gpu-check setup lock clean
 
 DEMO := snakemake --configfile config/demo.yaml --cores $(CORES)
 FIGURES := results/demo/figures/figure1_condensed_sets.png results/demo/figures/figure2_accuracy.png
@@ -46,6 +47,9 @@ check: $(READY)
 # MNIST has to be in $$DCLIB_DATA_DIR or data/, or a network to download it.
 benchmark: $(READY)
 	OMP_NUM_THREADS=$(CORES) PYTHONPATH=.:tests python benchmarks/speed.py
+
+gpu-check: $(READY)
+	PYTHONPATH=.:tests python benchmarks/gpu_check.py
 
 setup: $(READY)
 

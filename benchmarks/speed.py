@@ -375,6 +375,25 @@ def main():
             network=f"ConvNet-width{width}", ipc=1, classes=data.num_classes, width=width,
         )  # fmt: skip
     draw(bench.out)
+    say_which_is_faster(bench.rows)
+
+
+def say_which_is_faster(rows):
+    """Print whether bfloat16 is the faster one here; nothing chooses it by itself."""
+    seconds = {
+        row["contender"]: row["seconds"]
+        for row in rows
+        if row["what"] == "outer step" and row.get("width") is None and row["ipc"] == 1
+        and row["contender"] in ("dclib", "dclib bf16")
+    }  # fmt: skip
+    if len(seconds) == 2:
+        ratio = seconds["dclib"] / seconds["dclib bf16"]
+        faster, slower = ("bf16", "fp32") if ratio > 1 else ("fp32", "bf16")
+        print(
+            f"On this machine {faster} is {max(ratio, 1 / ratio):.2f} times as fast as {slower} "
+            "(an outer step, ipc 1). Precision is part of what a result is: it is never chosen "
+            "for you, `precision` in the config sets it."
+        )
 
 
 def first_classes(data, classes):
