@@ -12,6 +12,7 @@ shows that the checks themselves work.
 import argparse
 import contextlib
 import copy
+import itertools
 import json
 import statistics
 import subprocess
@@ -111,7 +112,7 @@ def milliseconds(action, repeats=20, warm=4):
         action()
     marks[-1].record()
     torch.cuda.synchronize()
-    return statistics.median(a.elapsed_time(b) for a, b in zip(marks, marks[1:], strict=False))
+    return statistics.median(a.elapsed_time(b) for a, b in itertools.pairwise(marks))
 
 
 # --- is it right -------------------------------------------------------------------------------
@@ -477,9 +478,7 @@ def main():
     report(rows, options.out)
     wrong = [name for name, row in rows.items() if not row["right"]]
     left = len(every) - len(rows)
-    print(
-        f"{len(rows)} of {len(every)} checks done, {len(wrong)} wrong: {options.out}/gpu_check.md"
-    )
+    print(f"{len(rows)} of {len(every)} checks are done, {len(wrong)} wrong")
     if not GPU:
         print("There is no GPU: this was a dry run in small, and says nothing of the CUDA path.")
     if left:

@@ -23,7 +23,7 @@ _ACTIVATIONS: dict[names.Activation, Callable[[], nn.Module]] = {
 }
 _NORMS: dict[names.Normalisation, Callable[[Shape], nn.Module]] = {
     "nonorm": lambda shape: nn.Identity(),
-    "batchnorm": lambda shape: nn.BatchNorm2d(shape[0]),
+    "batchnorm": lambda shape: BatchNorm(shape[0]),
     "layernorm": lambda shape: LayerNorm(list(shape)),
     "instancenorm": lambda shape: GroupNorm(shape[0], shape[0]),
     "groupnorm": lambda shape: GroupNorm(names.GROUPS, shape[0]),
@@ -65,6 +65,17 @@ class FirstConv(nn.Conv2d):
         bias = self.bias[:, None].expand(len(images), -1, -1)
         maps = torch.baddbmm(bias, weight, patches)
         return maps.unflatten(-1, (images.shape[-2] + 2 * padding - kernel + 1, -1))
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Normalisation over the batch, or by running statistics in evaluation mode."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the normalised maps of a batch."""
+        if maps.dtype != torch.bfloat16 or maps.is_cuda or self.training:
+            return super().forward(maps)
+        with as_stored(maps):  # batched over classes, PyTorch takes no two types on a CPU
+            return super().forward(maps.float()).to(maps.dtype)
 
 
 class GroupNorm(nn.GroupNorm):

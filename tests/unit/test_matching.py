@@ -51,12 +51,13 @@ def test_loss_and_image_gradient_agree_with_the_plain_loop(name, kind, engine):
 
 
 @pytest.mark.parametrize("engine", ["by_class", "batched"])
+@pytest.mark.parametrize("name", ["ConvNet-width8", "ConvNet-width8-batchnorm"])
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("bf16", 0.2)])
-def test_precision_costs_what_it_may(precision, bound, engine):
+def test_precision_costs_what_it_may(precision, bound, name, engine):
     """Relative to the image gradient in float64; bfloat16 has 8 bits."""
     real, synthetic = batches()
     torch.manual_seed(2)
-    network = networks.build("ConvNet-width8", 3, (32, 32), 3)
+    network = networks.build(name, 3, (32, 32), 3).eval()
     _, exact = reference.match(copy.deepcopy(network).double(), real, synthetic)
     with devices.precision(CPU, precision):
         _, gradient = matching.match(
