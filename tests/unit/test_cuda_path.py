@@ -74,13 +74,11 @@ def counts():
     return alone("counts")
 
 
-@pytest.mark.xdist_group("cuda_path")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_cuda_path_on_fake_tensors(outcomes, scenario):
     assert outcomes.get(scenario, "the process ended before it") == ""
 
 
-@pytest.mark.xdist_group("cuda_path")
 @pytest.mark.parametrize("ipc", [1, 10, 50])
 def test_matching_moves_few_bytes_and_launches_little(counts, ipc):
     plain = counts[f"match, ipc {ipc}: plain loop"]
@@ -91,7 +89,6 @@ def test_matching_moves_few_bytes_and_launches_little(counts, ipc):
     assert bf16["launches"] <= plain["launches"] / (10 if ipc == 1 else 9.5)  # casts besides
 
 
-@pytest.mark.xdist_group("cuda_path")
 @pytest.mark.parametrize("images", [10, 100])
 def test_networks_side_by_side_move_what_they_would_alone(counts, images):
     alone, side = (counts[f"training step of {images} images: {n} networks"] for n in (1, 20))
@@ -101,7 +98,6 @@ def test_networks_side_by_side_move_what_they_would_alone(counts, images):
     assert half["gigabytes"] <= 0.65 * side["gigabytes"]
 
 
-@pytest.mark.xdist_group("cuda_path")
 def test_the_tests_of_networks_move_what_they_would_alone(counts):
     alone, all_of_them = (counts[f"test of 1024 images: {n} networks"] for n in (1, 20))
     assert all_of_them["gigabytes"] <= 1.05 * 20 * alone["gigabytes"]
