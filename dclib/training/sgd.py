@@ -85,9 +85,11 @@ class SGD:
         inputs = {name: drawn.to(device, non_blocking=True) for name, drawn in inputs.items()}
         batches = [drawn.split(schedule.batch, dim=1) for drawn in inputs.values()]
         for batch in zip(*batches, strict=True):
-            step = self._steps.setdefault(batch[0].shape[1], Step(self))
-            step(dict(zip(inputs, batch, strict=True)), random)
-            yield step
+            size = batch[0].shape[1]
+            if size not in self._steps:
+                self._steps[size] = Step(self)
+            self._steps[size](dict(zip(inputs, batch, strict=True)), random)
+            yield self._steps[size]
 
 
 class Step:
