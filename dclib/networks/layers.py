@@ -84,9 +84,10 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, maps: Tensor) -> Tensor:
         """Return the normalised maps of a batch."""
         with as_stored(maps):
-            weight, bias = _like(maps, self.weight), _like(maps, self.bias)
-            if weight.requires_grad or not maps.requires_grad:
+            if self.weight.requires_grad or not maps.requires_grad:
+                weight, bias = _like(maps, self.weight), _like(maps, self.bias)
                 return functional.group_norm(maps, self.num_groups, weight, bias, self.eps)
+            weight, bias = self.weight.to(maps.dtype), self.bias.to(maps.dtype)
             made: Tensor = _FixedNorm.apply(maps, weight, bias, self.num_groups, self.eps)[0]
             return made
 
