@@ -135,7 +135,7 @@ def run(
     state = work.start(random)
     progress = _resume(checkpoint, digest, state)
     snapshot = _snapshot(state, progress)
-    saved = snapshot
+    saved, first = snapshot, progress.iteration + 1
     started, before = time.monotonic(), progress.seconds
     last_save = last_line = started
     bar = tqdm(
@@ -164,7 +164,7 @@ def run(
                     except InputError as error:
                         log.warning("no checkpoint, going on without: %s", error)
                     last_save = now
-                if now - last_line >= LOG_SECONDS or progress.iteration in (1, iterations):
+                if now - last_line >= LOG_SECONDS or progress.iteration in (first, iterations):
                     log.info("%s", _line(description, progress, iterations))
                     last_line = now
     except BaseException:

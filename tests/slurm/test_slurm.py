@@ -85,15 +85,14 @@ class Run:
     def cell(self, method="dc", seed=0):
         return self.project.root / f"results/digits/{method}/{NETWORK}/ipc-1/seed-{seed}"
 
-    def freeze(self, seed, text, seconds=0.0):
-        """Stop a condensation `seconds` after its log says `text`; return its SLURM job.
+    def freeze(self, seed, pattern):
+        """Stop a condensation once its log says `pattern`; return its SLURM job.
 
         SLURM wakes it up when it ends the job, for whatever reason.
         """
         log = self.cell(seed=seed) / "set.log"
-        self.wait(lambda: log.exists() and text in log.read_text())
+        self.wait(lambda: log.exists() and re.search(pattern, log.read_text()))
         job, process = self.wait(lambda: self._process(seed))
-        time.sleep(seconds)
         os.kill(process, signal.SIGSTOP)
         return job
 
@@ -135,7 +134,7 @@ def spot(run):
         "--", str((run.cell() / RESULT).relative_to(run.project.root)),
     )  # fmt: skip
     command("scontrol", "update", f"JobId={run.freeze(0, 'iteration 1/')}", "TimeLimit=1")
-    run.freeze(0, "going on from", seconds=1)  # for an iteration at least
+    run.freeze(0, r"going on from.*\n.* iteration \d+/")  # at least one more
     command(
         "sbatch", "--partition=urgent", "--gpus=spot:1", "--mem=10", "--output=/dev/null",
         "--wrap=true",
