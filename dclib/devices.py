@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import tempfile
@@ -123,11 +124,25 @@ def precision(device: torch.device, name: str) -> Iterator[None]:
     before = torch.backends.cudnn.allow_tf32  # setting it by kind of layer makes this unreadable
     torch.backends.cudnn.allow_tf32 = name != "fp32"
     half = name == "bf16"
+    if half and device.type == "cpu" and not fast_bfloat16():
+        _warn_of_bfloat16()
     try:  # parameters change within the context, so autocast must not remember them
         with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False):
             yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+def fast_bfloat16() -> bool:
+    """Whether this processor's convolutions have kernels in bfloat16; on x86 they need AVX-512."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@functools.cache  # once is enough
+def _warn_of_bfloat16() -> None:
+    log.warning(
+        "precision: bf16 has no kernels on this processor and may be some 70 times slower than fp32"
+    )
 
 
 def _keep_freed_memory() -> None:
