@@ -43,6 +43,7 @@ class Face:
         seeded: whether the set depends on the seed.
         batchnorm: whether it takes networks with BatchNorm.
         recipe: how to train on its sets, a module of `dclib.training.recipes`.
+        protocol: the way in which its authors train and test networks on its sets.
         relevant: settings, network and images per class give the settings, resolved, that can touch
             the set: with the others the same set would come out. Their values are like JSON.
         peak_bytes: settings, `activation_bytes` (of one image's forward pass, for the way back),
@@ -56,6 +57,7 @@ class Face:
     seeded: bool = True
     batchnorm: bool = True
     recipe: str = "ordinary"
+    protocol: str = "dc"
     relevant: Callable[[Any, Spec, int], dict[str, Any]] = everything
     peak_bytes: Callable[[Any, int, int, int, int], int] | None = None
 

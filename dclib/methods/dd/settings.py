@@ -38,4 +38,6 @@ def peak_bytes(
     return int(activation_bytes * passes) + 4 * parameters * settings.epochs * ipc
 
 
-FACE = Face(Settings, "learnt", batchnorm=False, recipe="unrolled", peak_bytes=peak_bytes)
+FACE = Face(
+    Settings, "learnt", batchnorm=False, recipe="unrolled", protocol="dd", peak_bytes=peak_bytes
+)
