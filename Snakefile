@@ -3,7 +3,7 @@
 #   snakemake --cores 1 --resources gpu=1                  everything in config.yaml
 #   snakemake --configfile config/demo.yaml --cores 2      minutes on a laptop
 #
-# Targets: all (default), table1, table2, cross_architecture, ablations, figures, or the path of any
+# Targets: all (default), table1, table2, scores, cross_architecture, ablations, figures, or the path of any
 # file under results/.
 
 from snakemake.utils import min_version

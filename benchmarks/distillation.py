@@ -46,10 +46,10 @@ def main() -> None:
     rows = []
     started = time.perf_counter()
 
-    def test(iteration: int, protocol: str) -> None:
+    def test(iteration: int, recipe: str) -> None:
         seconds = time.perf_counter() - started
         protocol_settings = evaluation.Settings(
-            models=options.models, curve_points=1, protocol=protocol
+            models=options.models, curve_points=1, recipe=recipe
         )
         tested = Evaluation(options.network, protocol_settings, data, method.result(state), device)
         models = tested.start(Streams("test", iteration))
@@ -61,7 +61,7 @@ def main() -> None:
                 "dataset": options.dataset,
                 "network": options.network,
                 "ipc": options.ipc,
-                "protocol": protocol,
+                "recipe": recipe,
                 "iteration": iteration,
                 "iterations": options.iterations,
                 "test_accuracy_mean": round(float(accuracy.mean()), 3),

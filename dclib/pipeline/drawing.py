@@ -102,19 +102,20 @@ def show_sets(sets: Sequence[SyntheticSet]) -> Figure:
 
 
 def show_curves(curves: pd.DataFrame) -> Figure:
-    """Return a panel for each data set: test accuracy against epoch, a line for each ipc.
+    """Return a panel for each data set and protocol: test accuracy against epoch, a line an ipc.
 
     Args:
         curves: a row for each tested epoch, from `tabulation.collect`; the line is the mean over
             models and seeds, the shade spans the lowest to the highest.
     """
-    datasets = list(dict.fromkeys(curves["dataset"]))
-    figure, panels = _panels(len(datasets), width=4.4, height=3.4)
+    groups = list(curves.groupby(["dataset", "protocol"], sort=False))
+    several = curves["protocol"].nunique() > 1
+    figure, panels = _panels(len(groups), width=4.4, height=3.4)
     ipcs = list(dict.fromkeys(curves["ipc"]))
     colours = matplotlib.colormaps["viridis"]
-    for panel, dataset in zip(panels, datasets, strict=True):
+    for panel, ((dataset, protocol), rows) in zip(panels, groups, strict=True):
         for rank, ipc in enumerate(ipcs):
-            chosen = curves[(curves["dataset"] == dataset) & (curves["ipc"] == ipc)]
+            chosen = rows[rows["ipc"] == ipc]
             if chosen.empty:
                 continue
             by_epoch = chosen.groupby("epoch")["test_accuracy"].agg(["mean", "min", "max"])
@@ -133,7 +134,7 @@ def show_curves(curves: pd.DataFrame) -> Figure:
                 linewidth=1.4,
                 label=f"{ipc} per class (n = {networks})",
             )
-        panel.set_title(label(str(dataset)), fontsize=10)
+        panel.set_title(label(str(dataset)) + f", {protocol}" * several, fontsize=10)
         panel.set_xlabel("training epoch", fontsize=9)
         panel.set_ylabel("test accuracy (%)", fontsize=9)
         panel.tick_params(labelsize=8)
@@ -145,18 +146,19 @@ def show_curves(curves: pd.DataFrame) -> Figure:
 
 
 def show_crossed(table: pd.DataFrame) -> Figure:
-    """Return a heat map for each data set, ipc and method of a cross-architecture table.
+    """Return a heat map for each data set, ipc, method and protocol of a cross-architecture table.
 
     Args:
         table: from `tabulation.cross_architecture`.
     """
-    groups = list(table.groupby(["dataset", "ipc", "method"], sort=False))
+    groups = list(table.groupby(["dataset", "ipc", "method", "protocol"], sort=False))
+    several = table["protocol"].nunique() > 1
     tested = list(dict.fromkeys(table["eval_network"]))
     condensed = list(dict.fromkeys(table["network"]))
     figure, panels = _panels(
         len(groups), width=2.2 + 0.75 * len(tested), height=1.6 + 0.55 * len(condensed)
     )
-    for panel, ((dataset, ipc, method), rows) in zip(panels, groups, strict=True):
+    for panel, ((dataset, ipc, method, protocol), rows) in zip(panels, groups, strict=True):
         means = rows.pivot(index="network", columns="eval_network", values="mean")
         means = means.reindex(index=condensed, columns=tested)
         image = panel.imshow(means, cmap="viridis", aspect="auto")
@@ -175,7 +177,8 @@ def show_crossed(table: pd.DataFrame) -> Figure:
         panel.set_yticklabels(condensed, fontsize=8)
         panel.set_xlabel("trained and tested", fontsize=9)
         panel.set_ylabel("condensed with", fontsize=9)
-        panel.set_title(f"{label(str(dataset))}, {method}, {ipc} per class", fontsize=10)
+        title = f"{label(str(dataset))}, {method}, {ipc} per class"
+        panel.set_title(title + f", {protocol}" * several, fontsize=10)
         figure.colorbar(image, ax=panel).set_label("test accuracy (%)", fontsize=8)
     return figure
 

@@ -12,24 +12,33 @@ _PREFERRED = ("learnt", "selected", "whole")
 
 
 def shown(grid: Grid) -> list[Evaluation]:
-    """Return the cells of the main grid that figures show, each with its first tested network."""
+    """Return the cells of the main grid that figures show, each with its first tested network.
+
+    There is one for each protocol.
+    """
     method = min(
         grid.config["methods"], key=lambda name: _PREFERRED.index(methods.face(base(name)).kind)
     )
-    cells = [cell for cell in grid.cells() if cell.method == method]
-    tested = dict(reversed(grid.evaluations()))
-    return [(cell, tested[cell]) for cell in cells if cell.network == cells[0].network]
+    cells = {cell: None for cell in grid.cells() if cell.method == method}
+    network = next(iter(cells)).network
+    first = {cell: how.network for cell, how in reversed(grid.evaluations())}
+    return [
+        (cell, how)
+        for cell, how in grid.evaluations()
+        if cell in cells and cell.network == network and how.network == first[cell]
+    ]
 
 
 def shown_sets(grid: Grid) -> list[Evaluation]:
     """Return one cell of every data set: the first seed, the ipc nearest to what is asked for."""
     wanted = grid.config["figures"]["condensed_sets_ipc"]
     ipc = min(grid.config["images_per_class"], key=lambda n: (abs(n - wanted), n))
-    return [
-        (cell, tested)
-        for cell, tested in shown(grid)
+    found = {
+        cell: how
+        for cell, how in shown(grid)
         if (cell.ipc, cell.seed) == (str(ipc), grid.config["seeds"][0])
-    ]
+    }
+    return [*found.items()]
 
 
 FIGURES = {

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from dclib import methods
+from dclib.applications.evaluation import protocols
 from dclib.applications.evaluation import settings as evaluation
 from dclib.data import sources
 from dclib.data.checks import Facts
@@ -20,13 +21,14 @@ from dclib.errors import InputError, did_you_mean
 from dclib.networks import names as networks
 from dclib.pipeline import overrides
 from dclib.pipeline import settings as configuration
-from dclib.pipeline.paths import Cell
+from dclib.pipeline.overrides import Override
+from dclib.pipeline.paths import Cell, Trained
 from dclib.teachers.reference import settings as reference
 
 WHOLE, SAME = "whole", "same"
 RESERVED = ("tables", "figures")  # folders beside those of the data sets
 
-Evaluation = tuple[Cell, str]  # a cell and the network that its set is evaluated on
+Evaluation = tuple[Cell, Trained]  # a cell, and on which network and how its set is evaluated
 
 
 def twin(network: str) -> str:
@@ -37,6 +39,11 @@ def twin(network: str) -> str:
 def base(method: str) -> str:
     """Return the method that a variant, as `dc-mse`, is a variant of, or the method itself."""
     return method.split("-")[0]
+
+
+def key_of(cell: Cell, tested: Trained) -> str:
+    """Return what stands for the evaluations of all seeds: the parts of `tabulation.KEY`."""
+    return "/".join((cell.dataset, cell.method, cell.network, cell.ipc, *tested))
 
 
 class Grid:
@@ -68,6 +75,7 @@ class Grid:
     ) -> None:
         self.config = configuration.parse(config)
         self._sections = _sections(self.config)
+        self._own_protocols = self._protocols()
         self._known = self._data_sets()
         self._refuse_two_names_of_one()
         public = sources.without_path()
@@ -102,24 +110,25 @@ class Grid:
             )
         return dict(self._known[name])
 
-    def check(self, cell: Cell, tested: str | None = None, path: str | None = None) -> None:
+    def check(self, cell: Cell, tested: Trained | None = None, path: str | None = None) -> None:
         """Refuse a cell that has no meaning, or that the data are too small for.
 
         Args:
-            tested: the network that its set is evaluated on, if it is.
+            tested: on what and how its set is evaluated, if it is.
             path: of the section of the configuration that asks for it; None for a target.
 
         Raises:
             InputError: saying what is wrong.
         """
-        for key, fault in self._faults(cell, tested or cell.network, path):
+        for key, fault in self._faults(cell, tested or Trained(cell.network), path):
             where = "target" if path is None else f"config key '{path}{key}'"
             raise InputError(f"{where}: {fault}")
 
-    def _faults(self, cell: Cell, tested: str, path: str | None) -> Iterator[tuple[str, str]]:
+    def _faults(self, cell: Cell, how: Trained, path: str | None) -> Iterator[tuple[str, str]]:
         """What is wrong with a cell, each with its key in the configuration."""
-        tested_key = "evaluation_networks" if path else "evaluation.networks"
+        tested, tested_key = how.network, "evaluation_networks" if path else "evaluation.networks"
         used = {cell.network: "networks"} | ({tested: tested_key} if tested != cell.network else {})
+        protocol_key = "protocols" if path else "evaluation.protocols"
         for network, key in used.items():
             if fault := _network_fault(network):
                 yield key, fault
@@ -139,6 +148,24 @@ class Grid:
                 (
                     f"method '{cell.method}' has no settings in 'condensation'; variants there: "
                     f"{', '.join(variants) or 'none'}{did_you_mean(cell.method, variants)}"
+                ),
+            )
+        known = [*protocols.PROTOCOLS, *self._own_protocols]
+        if how.protocol not in known:
+            names = [protocols.OWN, *protocols.GROUPS, *known]
+            yield (
+                protocol_key,
+                (
+                    f"protocol '{how.protocol}' is neither known nor in 'protocols'; there are "
+                    f"{', '.join(names)}{did_you_mean(how.protocol, names)}"
+                ),
+            )
+        elif self._by_own_recipe(how.protocol) and face.recipe == evaluation.ORDINARY:
+            yield (
+                protocol_key,
+                (
+                    f"protocol '{how.protocol}' trains by what a set was learnt for, and the sets "
+                    f"of method '{cell.method}' say nothing of that; 'own' is each method's own"
                 ),
             )
         if not face.batchnorm and networks.parse(cell.network).batchnorm:
@@ -199,25 +226,55 @@ class Grid:
         if name not in section:
             return {}
         own = [(each, section[each]) for each in dict.fromkeys([name, cell.method])]
-        return self._settings(methods.face(name).settings, own, _point(cell, ""))
+        return self._settings(methods.face(name).settings, own, _point(cell))
 
-    def evaluation(self, cell: Cell, tested: str) -> dict[str, Any]:
-        """Return all settings with which `tested` is trained on the set of `cell`."""
-        own = {k: value for k, value in self.config["evaluation"].items() if k != "networks"}
-        return self._settings(evaluation.Settings, [("evaluation", own)], _point(cell, tested))
+    def evaluation(self, cell: Cell, tested: Trained) -> dict[str, Any]:
+        """Return all settings with which networks are trained on the set of `cell`.
+
+        A known protocol comes first, then what the configuration says of the evaluation, of a
+        protocol of its own, and of points of the grid.
+        """
+        told = self._own_protocols.get(tested.protocol, {})
+        like = told.get("like", tested.protocol if not told else protocols.DEFAULT)
+        point = _point(cell, tested)
+        place = {**point, "dataset": self.dataset(cell.dataset)["source"]}
+        parts = [(f"like {like} {key}", part) for key, part in _preset(like, place)]
+        section = self.config["evaluation"]
+        general = {k: value for k, value in section.items() if k not in ("networks", "protocols")}
+        own = {key: value for key, value in told.items() if key != "like"}
+        named = [("", general), (f"protocol {tested.protocol}", own), ("evaluation", {})]
+        return self._settings(evaluation.Settings, [*parts, *named], point)
+
+    def _protocols(self) -> dict[str, dict[str, Any]]:
+        """The protocols of the configuration's own: the settings of each, and what it is like."""
+        own = {name: told for name, told in (self.config["protocols"] or {}).items() if told}
+        taken = (protocols.OWN, *protocols.GROUPS, *protocols.PROTOCOLS)
+        if known := [name for name in own if name in taken]:
+            raise InputError(
+                f"config key 'protocols.{known[0]}': there is a protocol of this name; what differs"
+                f" from it is an override, as 'protocol={known[0]}: {{evaluation: {{epochs: 10}}}}'"
+                ", or a protocol of another name with 'like'"
+            )
+        return own
+
+    def _by_own_recipe(self, protocol: str) -> bool:
+        """Whether networks are trained by what a set was learnt for."""
+        own = self._own_protocols.get(protocol, {"like": protocol})
+        like = protocols.PROTOCOLS[own.get("like", protocols.DEFAULT)]
+        return {**like.settings, **own}.get("recipe") == "own"
 
     def reference(self, dataset: str, network: str) -> dict[str, Any]:
         """Return all settings of the network that herding, kcenter and forgetting look at."""
         own = [("reference_network", self.config["reference_network"])]
-        point = _point(Cell(dataset, "", network, "", 0), "")
+        point = _point(Cell(dataset, "", network, "", 0))
         return self._settings(reference.Settings, own, point)
 
     def expected_models(self, evaluations: Sequence[Evaluation]) -> dict[str, int]:
-        """Return how many networks are trained, by dataset/method/network/ipc/eval_network."""
+        """Return how many networks are trained, by `key_of`."""
         counts: dict[str, int] = {}
-        for cell, network in evaluations:
-            key = "/".join((cell.dataset, cell.method, cell.network, cell.ipc, network))
-            counts[key] = counts.get(key, 0) + self.evaluation(cell, network)["models"]
+        for cell, tested in evaluations:
+            key = key_of(cell, tested)
+            counts[key] = counts.get(key, 0) + self.evaluation(cell, tested)["models"]
         return counts
 
     def _settings(
@@ -244,6 +301,10 @@ class Grid:
                 self._resolved[key] = to_jsonable_python(kind(**values))
             except ValidationError as error:
                 fault = error.errors()[0]
+                if not fault["loc"]:  # it is about several of them together
+                    raise InputError(
+                        f"config key '{sections[-1][0]}': {fault['ctx']['error']}"
+                    ) from error
                 raise InputError(
                     f"config key '{'.'.join([sections[-1][0], *map(str, fault['loc'])])}': "
                     f"{fault['input']!r} is not allowed; {fault['msg']}"
@@ -318,7 +379,8 @@ class Grid:
 
 def _sections(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Every part of a configuration that describes cells, by what its keys begin with."""
-    sections = {"": {**config, "evaluation_networks": config["evaluation"]["networks"]}}
+    main = config["evaluation"]
+    sections = {"": {**config, "evaluation_networks": main["networks"]}}
     for i, section in enumerate(config["table2"] or []):
         sections[f"table2[{i}]."] = section
     sections["cross_architecture."] = config["cross_architecture"]
@@ -329,6 +391,7 @@ def _sections(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
             **section,
             "seeds": section.get("seeds") or config["seeds"],
             "evaluation_networks": section.get("evaluation_networks") or [SAME],
+            "protocols": (path and section.get("protocols")) or main["protocols"],
         }
         for path, section in sections.items()
         if section
@@ -343,21 +406,28 @@ def _evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
     ):
         name, face = _options(entry)["name"], methods.face(base(method))
         tested = [
-            twin(network if each == SAME else each) for each in section["evaluation_networks"]
+            Trained(twin(network if each == SAME else each), protocol)
+            for each in section["evaluation_networks"]
+            for told in section["protocols"]
+            for protocol in protocols.expanded(told, face.protocol)
         ]
         if face.kind == WHOLE:  # nothing is condensed, so that the tested network is the only one
-            pairs += [(Cell(name, method, n, "all", seeds[0]), n) for n in tested]
+            pairs += [(Cell(name, method, how.network, "all", seeds[0]), how) for how in tested]
             continue
         for ipc, seed in itertools.product(
             section["images_per_class"], seeds if face.seeded else seeds[:1]
         ):
-            pairs += [(Cell(name, method, network, str(ipc), seed), n) for n in tested]
+            pairs += [(Cell(name, method, network, str(ipc), seed), how) for how in tested]
     return list(dict.fromkeys(pairs))
 
 
-def _point(cell: Cell, tested: str) -> dict[str, str]:
-    """Where a cell and the network that is tested are on each axis of overrides."""
-    return {**cell._asdict(), "seed": str(cell.seed), "tested": tested}
+_NOTHING = Trained("", "")
+
+
+def _point(cell: Cell, tested: Trained = _NOTHING) -> dict[str, str]:
+    """Where a cell, the network that is tested and the protocol are on each axis of overrides."""
+    how = {"tested": tested.network, "protocol": tested.protocol}
+    return {**cell._asdict(), "seed": str(cell.seed), **how}
 
 
 def _points(evaluations: Iterable[Evaluation]) -> list[dict[str, str]]:
@@ -368,7 +438,8 @@ def _axes(section: str) -> Collection[str]:
     """The axes on which the settings of a section can differ."""
     if section == "reference_network":
         return ("dataset", "network")
-    return [axis for axis in overrides.AXES if axis != "tested" or section == "evaluation"]
+    of_evaluation = ("tested", "protocol")
+    return [a for a in overrides.AXES if a not in of_evaluation or section == "evaluation"]
 
 
 def _uses(section: str, point: Mapping[str, str]) -> bool:
@@ -376,6 +447,21 @@ def _uses(section: str, point: Mapping[str, str]) -> bool:
     if section == "reference_network":
         return "reference" in methods.face(base(point["method"])).teachers
     return section in ("evaluation", point["method"], base(point["method"]))
+
+
+@functools.cache
+def _conditional(protocol: str) -> list[Override]:
+    """What differs under a known protocol at some points, and what wins after what loses."""
+    where = protocols.PROTOCOLS[protocol].where
+    return overrides.read({key: {"evaluation": told} for key, told in where.items()})
+
+
+def _preset(protocol: str, point: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The settings of a known protocol at a point, and what each part of them is called."""
+    yield "", protocols.PROTOCOLS[protocol].settings
+    for override in _conditional(protocol):
+        if override.holds(point):
+            yield override.key, override.sections["evaluation"]
 
 
 def _network_fault(network: str) -> str:

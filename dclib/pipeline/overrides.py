@@ -11,8 +11,9 @@ from typing import Any
 from dclib.errors import InputError, did_you_mean
 from dclib.pipeline import documents
 
-# `network` is the one that a set was condensed with, `tested` the one that is trained on it.
-AXES = ("dataset", "method", "network", "tested", "ipc", "seed")
+# `network` is the one that a set was condensed with, `tested` the one that is trained on it, by
+# `protocol`.
+AXES = ("dataset", "method", "network", "tested", "protocol", "ipc", "seed")
 
 # What a version before called conditions, nested in the sections themselves.
 _OLD = {
@@ -165,6 +166,13 @@ def refuse_old(config: Mapping[str, Any]) -> None:
         for name, content in _items(sections):
             parts.append((f"overrides.{key}.{name}", name, tuple(key.split()), content))
     parts += [("", "", (), config), ("condensation", "", (), config.get("condensation"))]
+    for path, section, _, content in parts:
+        if section == "evaluation" and "protocol" in dict(_items(content)):
+            raise InputError(
+                f"config key '{path}.protocol' is now written as {{evaluation: {{protocols: "
+                "[own]}} where it was `own`, and {evaluation: {protocols: [dc]}} where it was "
+                "`ordinary`"
+            )
     first, now = "", dict[str, dict[str, Any]]()
     for path, section, conditions, content in parts:
         for old in _OLD:

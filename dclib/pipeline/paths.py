@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from dclib.applications.evaluation.protocols import DEFAULT
 from dclib.errors import InputError
 
 # What belongs to the pipeline itself; no result is written there.
@@ -47,6 +48,24 @@ class Cell(NamedTuple):
             )
         dataset, method, network, ipc, seed, rest = found.groups(default="")
         return cls(dataset, method, network, ipc, int(seed)), rest
+
+
+class Trained(NamedTuple):
+    """A network that is trained on sets, and the protocol by which it is."""
+
+    network: str
+    protocol: str = DEFAULT
+
+    @property
+    def stem(self) -> str:
+        """What its files in a cell's folder `eval` begin with; the usual protocol is not named."""
+        return self.network if self.protocol == DEFAULT else f"{self.network}.{self.protocol}"
+
+    @classmethod
+    def of(cls, stem: str) -> "Trained":
+        """Return what a name that `stem` made stands for."""
+        network, _, protocol = stem.partition(".")
+        return cls(network, protocol or DEFAULT)
 
 
 def results_folder(path: str, project: Path) -> str:

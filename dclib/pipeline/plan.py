@@ -18,12 +18,12 @@ from dclib.networks import names as networks
 from dclib.pipeline import figures, tables
 from dclib.pipeline.aggregates import Aggregate
 from dclib.pipeline.grid import Grid, base
-from dclib.pipeline.paths import Cell
+from dclib.pipeline.paths import Cell, Trained
 from dclib.teachers.reference import settings as reference
 
 AGGREGATES: Mapping[str, Aggregate] = {**tables.TABLES, **figures.FIGURES}
 RULES = ("prepare", "reference_network", "select", "condense", "evaluate", *AGGREGATES)
-# The parts of a cell and the tested network as Snakemake's wildcards.
+# The parts of a cell, and what its set is tested on and how, as Snakemake's wildcards.
 WILDCARDS = Cell._make(f"{{{name}}}" for name in Cell._fields)
 TESTED = "{eval_network}"
 
@@ -53,6 +53,7 @@ def files(rule: str, results: str, cell: Cell = WILDCARDS, tested: str = TESTED)
 
     Args:
         results: the folder of all results.
+        tested: the stem of a `Trained`.
     """
     place, record = cell.folder, ""
     if rule in AGGREGATES:
@@ -179,7 +180,8 @@ class Plan:
             return self.reference(wildcards["dataset"], wildcards["network"])
         *names, seed = (wildcards[name] for name in Cell._fields)
         cell = Cell._make((*names, int(seed)))
-        tested = wildcards.get(TESTED[1:-1])
+        stem = wildcards.get(TESTED[1:-1])
+        tested = None if stem is None else Trained.of(stem)
         self.grid.check(cell, tested)
         return self.set(cell) if tested is None else self.evaluate(cell, tested)
 
@@ -242,7 +244,7 @@ class Plan:
 
         return self._once(("set", cell), describe)
 
-    def evaluate(self, cell: Cell, tested: str) -> Job:
+    def evaluate(self, cell: Cell, tested: Trained) -> Job:
         """Return the job that trains networks on the set of a cell, or on the whole split."""
 
         def describe() -> tuple[Job, tuple[Job, ...]]:
@@ -250,16 +252,17 @@ class Plan:
             settings = evaluation.Settings(**self.grid.evaluation(cell, tested))
             return self._job(
                 "evaluate",
-                {**cell._asdict(), "tested": tested},
+                {**cell._asdict(), "tested": tested.network, "protocol": tested.protocol},
                 evaluation.relevant(settings, face.recipe),
                 (
                     "dclib.runner",
                     "dclib.applications.evaluation.evaluate",
-                    f"dclib.training.recipes.{face.recipe}",
+                    f"dclib.training.recipes.{evaluation.recipe_of(settings, face.recipe)}",
+                    f"dclib.training.augmentation.{settings.augmentation_way}",
                 ),
                 dataset=cell.dataset,
                 made={} if face.kind == "whole" else {"set": (self.set(cell),)},
-                tested=tested,
+                tested=tested.stem,
             )
 
         return self._once(("evaluate", cell, tested), describe)
@@ -339,7 +342,7 @@ class Plan:
             inputs[name] = tuple(job.files.outputs[outputs.get(name, name)] for job in jobs)
         digests = [provenance.digest(e.settings, e.data, e.code) for e in prepared]
         script = f"{'aggregate' if rule in AGGREGATES else rule}.py"
-        place = Cell(**{**WILDCARDS._asdict(), **{k: cell[k] for k in cell if k != "tested"}})
+        place = WILDCARDS._replace(**{key: cell[key] for key in Cell._fields if key in cell})
         job = Job(
             rule,
             dict(cell),

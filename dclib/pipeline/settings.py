@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypeAliasType
 
 from dclib import methods
+from dclib.applications.evaluation import protocols
 from dclib.applications.evaluation import settings as evaluation
 from dclib.data import sources
 from dclib.data.sources.settings import Options
@@ -35,11 +36,14 @@ DataSet = TypeAliasType("DataSet", str)
 Method = TypeAliasType("Method", str)
 Network = TypeAliasType("Network", str)
 Tested = TypeAliasType("Tested", str)
+Protocol = TypeAliasType("Protocol", str)
 
 DataSets = Annotated[tuple[DataSet, ...], _Listed]
 Methods = Annotated[tuple[Method, ...], _Listed]
 Networks = Annotated[tuple[Network, ...], _Listed]
 TestedNetworks = Annotated[tuple[Tested, ...], _Listed]
+Protocols = Annotated[tuple[Protocol, ...], _Listed]
+Known = Annotated[str, Field(json_schema_extra={"enum": [*protocols.PROTOCOLS]})]
 ImagesPerClass = Annotated[tuple[Count, ...], _Listed]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 Seeds = Annotated[tuple[Seed, ...], _Listed]
@@ -62,6 +66,8 @@ class Section:
     """experiment seeds, one set each; null for those of the main grid"""
     evaluation_networks: TestedNetworks | None = None
     """networks that every set is evaluated on; null for the one it was condensed with"""
+    protocols: Protocols | None = None
+    """ways to train and test; null for those of the main grid"""
 
 
 @settings
@@ -126,6 +132,16 @@ class Evaluated:
 
     networks: TestedNetworks = ("same",)
     """networks that every set is evaluated on; same for the one it was condensed with"""
+    protocols: Protocols = ("dc",)
+    """ways to train and test, by name; own for that of a method's authors"""
+
+
+@settings
+class OwnProtocol:
+    """What a protocol has beside the settings of the evaluation."""
+
+    like: Known = "dc"
+    """the known protocol that it is like, but for its own settings"""
 
 
 @settings
@@ -159,7 +175,9 @@ class Config:
     """how the network is trained that herding, kcenter and forgetting look at, one for each data
     set and network"""
     evaluation: dict[str, Any] = Field(default_factory=dict)
-    """how networks are trained on the sets"""
+    """how networks are trained on the sets; what is said here holds under every protocol"""
+    protocols: dict[str, Any] | None = None
+    """ways to train and test of your own, each by a name; null for none"""
     overrides: dict[str, Any] | None = None
     """settings that differ at some points of the grid, by conditions, as in `dataset=MNIST
     method=dc`; null for none"""
@@ -170,6 +188,13 @@ class Config:
     differently in the last digit"""
     resources: Resources = Resources()
     """what jobs ask a cluster for"""
+
+
+_PROTOCOL = {
+    "description": "the name of a protocol, of small letters, digits and '-'; not curve",
+    "type": "string",
+    "pattern": "(?!curve$)[a-z][a-z0-9-]{0,30}$",
+}
 
 
 def learnt() -> list[str]:
@@ -212,7 +237,11 @@ def parse(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     parsed = with_text_keys(config)
     overrides.refuse_old(parsed)
-    return _filled(explain.checked(parsed, schema()), schema())
+    filled = _filled(explain.checked(parsed, schema()), schema())
+    # What is not said of the evaluation, protocols say.
+    said = (*parsed.get("evaluation", {}), *_drawn(Evaluated)["properties"])
+    told = {key: value for key, value in filled["evaluation"].items() if key in said}
+    return {**filled, "evaluation": told, "protocols": parsed.get("protocols")}
 
 
 @functools.cache
@@ -242,6 +271,11 @@ def schema() -> dict[str, Any]:
         "if": {"type": "null"},
         "else": {"$ref": "#/$defs/Override"},
     }
+    protocol = {**_drawn(OwnProtocol)["properties"], **parts["evaluation"]["properties"]}
+    keys["protocols"] |= {
+        "additionalProperties": {"$ref": "#/$defs/OwnProtocol"},
+        "propertyNames": _PROTOCOL,
+    }
     keys["ablations"]["propertyNames"] = {
         "description": "the name of an ablation, of letters, digits, '_', '-' and blanks",
         "type": "string",
@@ -249,6 +283,17 @@ def schema() -> dict[str, Any]:
         "maxLength": 60,
     }
     document["$defs"] |= parts | {
+        "OwnProtocol": {
+            "description": "settings of the evaluation, and what it is like but for them",
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "properties": protocol,
+        },
+        "Protocol": {
+            **_PROTOCOL,
+            "description": "one of those known, a group of them, own, or one of `protocols`",
+            "examples": [protocols.OWN, *protocols.GROUPS, *protocols.PROTOCOLS],
+        },
         "DataSet": _data_set(),
         "Method": {
             "description": f"{' and '.join(learnt())} may have variants, as {learnt()[0]}-x, with "
@@ -317,16 +362,17 @@ Under `overrides`, settings differ where all of some conditions hold:
 
 ```yaml
 overrides:
-  dataset=MNIST method=dc: {evaluation: {epochs: 1000, augmentation: [crop, scale, rotate]}}
+  dataset=MNIST protocol=dsa: {evaluation: {epochs: 500}}
   method=whole: {evaluation: {models: 5}}
   network=MLP: {dc: {lr_img: 0.01}}
 ```
 
 A condition is on `dataset`, `method`, `network` (that a set is condensed with), `tested` (the
-network that is trained on it), `ipc` or `seed`. One on a method holds for its variants too, one on
-a ConvNet for those with further options. More conditions win over fewer and, among equally many,
-the later one. The sections are `evaluation`, `reference_network` (by `dataset` and `network`), and
-every method or variant under `condensation` (not by `tested`). What can never apply is refused.
+network that is trained on it), `protocol`, `ipc` or `seed`. One on a method holds for its variants
+too, one on a ConvNet for those with further options. More conditions win over fewer and, among
+equally many, the later one. The sections are `evaluation`, `reference_network` (by `dataset` and
+`network`), and every method or variant under `condensation` (not by `tested` or `protocol`). What
+can never apply is refused.
 """
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from dclib import provenance
 from dclib.pipeline.aggregates import Aggregate, files
-from dclib.pipeline.grid import Evaluation, Grid
+from dclib.pipeline.grid import Evaluation, Grid, key_of
 
 PUBLISHED = provenance.ROOT / "resources/published.csv"
 
@@ -51,12 +51,24 @@ _ALL = (
     Aggregate(
         "evaluations",
         files("tables", "evaluations", "csv"),
-        Grid.evaluations,
+        Grid.all_evaluations,
         "rows",
         "dclib.pipeline.tabulation:evaluations",
     ),
     _compared("table1", "1", Grid.evaluations),
     _compared("table2", "2", Grid.table2),
+    _described(
+        "scores",
+        "tabulation:scored",
+        Grid.evaluations,
+        lambda grid: {
+            "expected": grid.expected_models(Grid.evaluations(grid)),
+            "augmented": {
+                key_of(cell, tested): bool(grid.evaluation(cell, tested)["augmentation"])
+                for cell, tested in grid.evaluations()
+            },
+        },
+    ),
     _described(
         "cross_architecture",
         "drawing:cross_architecture",

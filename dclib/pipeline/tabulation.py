@@ -1,8 +1,9 @@
 """From the rows of evaluations to the tables of the paper."""
 
 import csv
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,22 +11,31 @@ from typing import Any, Literal
 import pandas as pd
 
 from dclib import files
+from dclib.applications.evaluation import scores
+from dclib.applications.evaluation.protocols import PROTOCOLS
 from dclib.errors import InputError, one_line, printable
 from dclib.networks import names
 from dclib.pipeline import integrity
-from dclib.pipeline.paths import Cell
+from dclib.pipeline.paths import Cell, Trained
 
-KEY = ["dataset", "method", "network", "ipc", "eval_network"]
-SOURCES = ("paper", "report", "dc-authors", "ncfm")
+KEY = ["dataset", "method", "network", "ipc", "eval_network", "protocol"]
 
 MEANING = (
     "Test accuracy in percent: mean and standard deviation over n networks trained from scratch "
     "(seeds x models; the paper has 5 x 20 = 100)."
 )
 COMPARED = (
-    f"{MEANING} The ratio is that of the images to the training set, in percent. Published figures "
-    "(of the paper, the report that re-implements it, the readme of the authors' code, and the "
-    "NCFM paper) are followed by the difference of this run's mean to them."
+    f"{MEANING} The ratio is that of the images to the training set, in percent; `over random` is "
+    "the difference to as many random images, and `of whole` the share in percent of what all "
+    "images give, both under the same protocol. Published figures of this protocol are followed by "
+    "the difference of this run's mean to them."
+)
+SCORED = (
+    f"{MEANING} DD-Ranking's scores are of fractions: HLR is whole less this set, less is better; "
+    "IOR is this set less random; LRS = scaled((IOR - HLR) / 2); ARS = scaled((IOR of this "
+    "protocol + IOR of the first one without augmentation) / 2), where this one augments; scaled(x)"
+    " = (exp(x) - exp(-1)) / (exp(1) - exp(-1)). No learning rate and no epoch is chosen by test "
+    "accuracy, as the authors' code does."
 )
 PARTIAL = "Drawn up from part of the grid: some cells have fewer networks than it asks for."
 
@@ -81,6 +91,12 @@ def compared(work: Work) -> None:
     write(table, work.outputs, COMPARED)
 
 
+def scored(work: Work) -> None:
+    """Write DD-Ranking's scores of every set."""
+    table = score(work.rows(), work.settings["expected"], work.settings["augmented"])
+    write(table, work.outputs, SCORED)
+
+
 def ablations(work: Work) -> None:
     """Write what a change of the network or of the distance does to the accuracy."""
     write(by_ablation(work.rows(), work.settings["ablations"]), work.outputs, MEANING)
@@ -102,8 +118,9 @@ def collect(paths: Iterable[Path], results: Path) -> pd.DataFrame:
             values = integrity.read_table(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        tested = Trained.of(Path(rest).name.removesuffix(".csv").removesuffix(".curve"))
         rows = pd.DataFrame(
-            {**cell._asdict(), "eval_network": Path(rest).name.split(".")[0]}
+            {**cell._asdict(), "eval_network": tested.network, "protocol": tested.protocol}
             | {name: values[name] for name in ("model", "epoch", "test_accuracy") if name in values}
         )
         parts.append(rows.astype({name: int for name in ("model", "epoch") if name in rows}))
@@ -139,11 +156,12 @@ def compare(
         evaluations: from `collect`.
         published: rows of `read_published`.
         data_files: the prepared files of the data sets, from which the ratio is computed.
-        expected: how many networks the whole grid has, by dataset/method/network/ipc/eval_network.
+        expected: how many networks the whole grid has, by the parts of `KEY`, joined by '/'.
 
     Returns:
-        The columns dataset, ipc, ratio_percent, method, network, eval_network, mean, std, n,
-        n_of_grid, and for every source its mean, std and the difference of `mean` to it.
+        The columns dataset, ipc, ratio_percent, method, network, eval_network, protocol, mean, std,
+        n, n_of_grid, over_random, of_whole, and for every source its mean, std and the difference
+        of `mean` to it.
     """
     sizes = {}
     for path in data_files:
@@ -154,15 +172,18 @@ def compare(
             raise InputError(f"{path}: not a prepared data set ({one_line(error)})") from error
     table = _with_expected(summarise(evaluations), expected)
     table["ratio_percent"] = [_ratio(row, sizes) for _, row in table.iterrows()]
+    random, whole = _beside(table)
+    table["over_random"] = table["mean"] - random
+    table["of_whole"] = 100 * table["mean"] / whole
     table = _add_published(table, published)
-    order = ["dataset", "ipc", "ratio_percent", "method", "network", "eval_network"]
+    order = ["dataset", "ipc", "ratio_percent", "method", "network", "eval_network", "protocol"]
     table = table[order + [column for column in table.columns if column not in order]]
     ranks = {
         column: {name: rank for rank, name in enumerate(dict.fromkeys(table[column]))}
-        for column in ("dataset", "method")
+        for column in ("dataset", "method", "protocol")
     }
     return table.sort_values(
-        ["dataset", "ipc", "method"],
+        ["dataset", "ipc", "protocol", "method"],
         key=lambda column: (
             column.map(ranks[str(column.name)])
             if column.name in ranks
@@ -171,6 +192,52 @@ def compare(
         kind="stable",
         ignore_index=True,
     )
+
+
+def score(
+    evaluations: pd.DataFrame, expected: Mapping[str, int], augmented: Mapping[str, bool]
+) -> pd.DataFrame:
+    """Return DD-Ranking's scores, a row for each cell of `summarise` but random and whole.
+
+    Args:
+        evaluations: from `collect`.
+        expected: as for `compare`.
+        augmented: whether the images are augmented, by the same keys.
+
+    Returns:
+        The columns of `KEY`, mean, std, n, n_of_grid, hlr, ior, lrs, ars; empty where what they are
+        made of is missing.
+    """
+    table = _with_expected(summarise(evaluations), expected)
+    random, whole = _beside(table)
+    means = (table["mean"] / 100).tolist()
+    table["hlr"] = list(map(scores.hard_label_recovery, (whole / 100).tolist(), means))
+    table["ior"] = list(map(scores.improvement_over_random, means, (random / 100).tolist()))
+    table["lrs"] = list(map(scores.label_robust, table["ior"], table["hlr"]))
+    keys = [tuple(row) for row in table[KEY].values]
+    plain: dict[tuple[str, ...], float] = {}  # the first IOR without augmentation
+    for key, ior in zip(keys, table["ior"].tolist(), strict=True):
+        if not augmented["/".join(key)]:
+            plain.setdefault(key[:-1], ior)
+    table["ars"] = [
+        scores.augmentation_robust(ior, plain.get(key[:-1], math.nan))
+        if augmented["/".join(key)]
+        else math.nan
+        for key, ior in zip(keys, table["ior"].tolist(), strict=True)
+    ]
+    return table[~table["method"].isin(["random", "whole"])].reset_index(drop=True)
+
+
+def _beside(summary: pd.DataFrame) -> tuple["pd.Series[float]", "pd.Series[float]"]:
+    """The means of random images, and of all images, for each row, under the same protocol."""
+    of_random = ["dataset", "network", "ipc", "eval_network", "protocol"]
+    of_whole = ["dataset", "eval_network", "protocol"]
+    found = []
+    for method, key in (("random", of_random), ("whole", of_whole)):
+        means = summary[summary["method"] == method].set_index(key)["mean"]
+        rows = pd.MultiIndex.from_frame(summary[key])
+        found.append(pd.Series(means.reindex(rows).to_numpy(dtype=float), index=summary.index))
+    return found[0], found[1]
 
 
 def by_ablation(
@@ -211,10 +278,10 @@ def _ratio(row: "pd.Series[str]", sizes: Mapping[str, tuple[int, int]]) -> float
 def _add_published(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Add for every source what it published for the same cell, and how far `mean` is from it."""
     table = table.copy()
-    key = ["dataset", "ipc", "method", "network"]
+    key = ["dataset", "ipc", "method", "network", "protocol"]
     # The published sets were tested on the network that they were condensed with.
     own_network = (table["network"].map(_twin) == table["eval_network"]).to_numpy()
-    for source in SOURCES:
+    for source in dict.fromkeys(published["source"]):
         figures = published[published["source"] == source].set_index(key)
         for column, own in (("accuracy_mean", source), ("accuracy_std", f"{source}_std")):
             found = figures[column].reindex(pd.MultiIndex.from_frame(table[key]))
@@ -223,18 +290,26 @@ def _add_published(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame
     return table
 
 
+def _pages(shown: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of every protocol, and what it is."""
+    for name, rows in shown.groupby("protocol", sort=False):
+        known = PROTOCOLS.get(str(name))
+        meaning = known.meaning if known else "of the configuration"
+        yield f"Protocol '{name}': {meaning}.", rows.drop(columns="protocol")
+
+
 def write(
     table: pd.DataFrame,
     outputs: Mapping[str, Path],
     title: str,
     shown: pd.DataFrame | None = None,
 ) -> None:
-    """Write a table as csv, md and tex.
+    """Write a table as csv, md and tex, the latter two with a page for each protocol.
 
     Args:
         outputs: a path for each of the three.
         title: what the numbers are; stands under the md and is the caption of the tex.
-        shown: what md and tex show; every row of the table if None.
+        shown: what md and tex show, with a column `protocol`; every row of the table if None.
     """
     path = outputs["csv"]
     # The csv module does not see that a carriage return ends a line.
@@ -243,17 +318,18 @@ def write(
     files.write_text(path, table.round(4).to_csv(index=False, quoting=quoting))
     shown = for_people(table) if shown is None else shown
     note = f"{title} {PARTIAL}" if (table["n"] < table["n_of_grid"]).any() else title
-    text = shown.map(markdown).rename(columns=markdown)
-    files.write_text(
-        outputs["md"], f"{text.to_markdown(index=False, disable_numparse=True)}\n\n{note}\n"
-    )
-    text = shown.map(latex).rename(columns=latex)
-    files.write_text(
-        outputs["tex"],
-        text.to_latex(
-            index=False, caption=note, label=f"tab:{path.stem}", escape=False, position="htb"
-        ),
-    )
+    pages, in_tex = [], []
+    for number, (protocol, rows) in enumerate(_pages(shown), start=1):
+        text = rows.map(markdown).rename(columns=markdown)
+        pages += [text.to_markdown(index=False, disable_numparse=True), protocol]
+        text = rows.map(latex).rename(columns=latex)
+        label = f"tab:{path.stem}{f':{number}' if number > 1 else ''}"
+        caption = latex(f"{protocol} {note}")
+        in_tex.append(
+            text.to_latex(index=False, caption=caption, label=label, escape=False, position="htb")
+        )
+    files.write_text(outputs["md"], "\n\n".join([*pages, note]) + "\n")
+    files.write_text(outputs["tex"], "\n".join(in_tex))
 
 
 def markdown(text: str) -> str:
@@ -270,7 +346,7 @@ def latex(text: str) -> str:
 
 def for_people(table: pd.DataFrame) -> pd.DataFrame:
     """Round, join means with their deviations, and leave out what is empty or says nothing."""
-    shown = table[[c for c in ("ablation", "dataset", "ipc") if c in table]].copy()
+    shown = table[[c for c in ("protocol", "ablation", "dataset", "ipc") if c in table]].copy()
     if "ratio_percent" in table:
         shown["ratio %"] = [f"{ratio:.4g}" for ratio in table["ratio_percent"]]
     shown["method"] = table["method"]
@@ -285,8 +361,17 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
         str(n) if n == of_grid else f"{n} of {of_grid}"
         for n, of_grid in zip(table["n"], table["n_of_grid"], strict=True)
     ]
-    for source in SOURCES:
-        if source in table and table[source].notna().any():
+    for column, name in (("over_random", "over random"), ("of_whole", "of whole")):
+        if column in table and table[column].notna().any():
+            sign = "+" if column == "over_random" else ""
+            shown[name] = ["" if pd.isna(v) else f"{v:{sign}.1f}" for v in table[column]]
+    for name in ("hlr", "ior", "lrs", "ars"):
+        if name in table:
+            shown[name.upper()] = ["" if pd.isna(v) else f"{v:.3f}" for v in table[name]]
+    columns = map(str, table.columns)
+    sources = [c.removesuffix("_difference") for c in columns if c.endswith("_difference")]
+    for source in sources:
+        if table[source].notna().any():
             shown[source] = _plus_minus(table[source], table[f"{source}_std"])
             shown[f"vs {source}"] = [
                 "" if pd.isna(d) else f"{d:+.1f}" for d in table[f"{source}_difference"]
@@ -298,7 +383,7 @@ def crossed(table: pd.DataFrame) -> pd.DataFrame:
     """Return a cross-architecture table with a row for each condensing and a column for each
     tested network."""
     cells = table.assign(shown=_plus_minus(table["mean"], table["std"]))
-    index = ["dataset", "ipc", "method", "network"]
+    index = ["protocol", "dataset", "ipc", "method", "network"]
     wide = cells.pivot(index=index, columns="eval_network", values="shown")
     wide = wide.reindex(
         index=pd.MultiIndex.from_frame(table[index].drop_duplicates()),

@@ -1,6 +1,8 @@
 """The loop of stochastic gradient descent: networks side by side, epoch by epoch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,7 +12,8 @@ from torch.nn import functional
 
 from dclib import graphs
 from dclib.seeding import Streams
-from dclib.training import augmentation
+from dclib.training import augmentation, mixing
+from dclib.training.augmentation import dc
 from dclib.training.ensembles import Ensemble, descend
 from dclib.training.examples import Examples
 
@@ -31,10 +34,28 @@ class Schedule(Protocol):
     def batch(self) -> int: ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Variety:
+    """What is done to the images of a batch, and to the learning rate; by default as `dc` does.
+
+    Attributes:
+        way: whose augmentation it is, a module of `dclib.training.augmentation`.
+        kinds: of augmentation that are allowed.
+        cutmix: the probability that a batch is mixed.
+        drops: parts of the epochs after which the learning rate is multiplied by `drop_factor`.
+        restart_momentum: whether the momentum starts anew then.
+    """
+
+    way: str = "dc"
+    kinds: Sequence[str] = ()
+    cutmix: float = 0.0
+    drops: Sequence[float] = (0.5,)
+    drop_factor: float = 0.1
+    restart_momentum: bool = True
+
+
 class SGD:
     """Trains the networks of an ensemble, each on batches of its own order.
-
-    From half-way on the learning rate is a tenth, and the momentum starts anew.
 
     Attributes:
         lr: the learning rate, where the networks are.
@@ -46,16 +67,18 @@ class SGD:
         ensemble: Ensemble,
         examples: Examples,
         schedule: Schedule,
-        kinds: Sequence[str] = (),
+        variety: Variety = Variety(),
+        lr: float | None = None,
     ) -> None:
         """Begin before the first epoch.
 
         Args:
-            kinds: of augmentation, one of which is drawn for every image.
+            lr: what the learning rate begins with, if it is not that of the schedule.
         """
         self.ensemble, self.examples, self.schedule = ensemble, examples, schedule
-        self.kinds = kinds
-        self.lr = torch.tensor(schedule.lr, device=examples.labels.device)
+        self._first_lr = schedule.lr if lr is None else lr
+        self.variety, self.way = variety, augmentation.way(variety.way)
+        self.lr = torch.tensor(self._first_lr, device=examples.labels.device)
         self.velocities = [torch.zeros_like(parameter) for parameter in ensemble.parameters]
         self._steps: dict[int, Step] = {}
 
@@ -68,19 +91,21 @@ class SGD:
         """Train for epoch `number`, the first being 1, and stop after each of its steps.
 
         Args:
-            random: the streams `order`, `augmentation` and `noise` of every network; the former two
-                are drawn for all of the epoch at once.
+            random: the streams `order`, `augmentation`, `mixing` and `noise` of every network; all
+                but the last are drawn for all of the epoch at once.
         """
-        schedule, half = self.schedule, max(1, self.schedule.epochs // 2)
-        if number == half + 1:
+        schedule, variety = self.schedule, self.variety
+        drops = [max(1, int(schedule.epochs * part)) for part in variety.drops]
+        if variety.restart_momentum and number - 1 in drops:
             torch._foreach_zero_(self.velocities)
-        self.lr.fill_(schedule.lr if number <= half else 0.1 * schedule.lr)
+        dropped = sum(number > drop for drop in drops)
+        self.lr.fill_(self._first_lr * variety.drop_factor**dropped)
         self.ensemble.train()
         count, device = len(self.examples), self.lr.device
         orders = [torch.randperm(count, generator=own["order"]) for own in random]
         inputs = {"batch": torch.stack(orders)}
-        if self.kinds:
-            moves = [augmentation.draw(count, self.kinds, own["augmentation"]) for own in random]
+        for stream, draw in self._draws(count).items():
+            moves = [draw(own[stream]) for own in random]
             inputs |= {name: torch.stack([one[name] for one in moves]) for name in moves[0]}
         inputs = {name: drawn.to(device, non_blocking=True) for name, drawn in inputs.items()}
         batches = [drawn.split(schedule.batch, dim=1) for drawn in inputs.values()]
@@ -90,6 +115,16 @@ class SGD:
                 self._steps[size] = Step(self)
             self._steps[size](dict(zip(inputs, batch, strict=True)), random)
             yield self._steps[size]
+
+    def _draws(self, count: int) -> dict[str, Callable[[torch.Generator], dict[str, Tensor]]]:
+        """What is drawn for the `count` images of an epoch, by the stream that it comes from."""
+        variety, batch = self.variety, self.schedule.batch
+        draws: dict[str, Callable[[torch.Generator], dict[str, Tensor]]] = {}
+        if variety.kinds:
+            draws["augmentation"] = functools.partial(self.way.draw, count, batch, variety.kinds)
+        if variety.cutmix:
+            draws["mixing"] = functools.partial(mixing.draw, count, batch, variety.cutmix)
+        return draws
 
 
 class Step:
@@ -108,13 +143,15 @@ class Step:
     def __init__(self, sgd: SGD) -> None:
         self._sgd = sgd
         self._inputs: dict[str, Tensor] = {}
-        self._repeated = graphs.Repeated(self._once, sgd.lr.device)
+        self._repeated: Callable[[], None] = self._once
+        if not sgd.way.PIXELS:
+            self._repeated = graphs.Repeated(self._once, sgd.lr.device)
 
     def __call__(self, inputs: Mapping[str, Tensor], random: Sequence[Streams]) -> None:
         """Train on the images whose indices are `batch`, moved as the rest of `inputs` says."""
         if "noisy" in inputs:
             shape = inputs["batch"].shape[1], *self._sgd.examples.images.shape[1:]
-            noise = [augmentation.noise(shape, own, self._sgd.lr.device) for own in random]
+            noise = [dc.noise(shape, own, self._sgd.lr.device) for own in random]
             inputs = {**inputs, "noise": torch.stack(noise)}
         for name, value in inputs.items():
             if name not in self._inputs:
@@ -126,13 +163,19 @@ class Step:
     def _once(self) -> None:
         ensemble, examples, schedule = self._sgd.ensemble, self._sgd.examples, self._sgd.schedule
         moves = {name: value for name, value in self._inputs.items() if name != "batch"}
+        mixed = {name: moves.pop(name) for name in ("partner", "box") if name in moves}
         images, labels = examples.normalised(self.batch), examples.labels[self.batch]
         if moves:
-            images = augmentation.transform(images, **moves)
+            more = {"data": examples.data} if self._sgd.way.PIXELS else {}
+            images = self._sgd.way.transform(images, **moves, **more)
+        if mixed:
+            images, share = mixing.cut(images, **mixed)
         logits = ensemble(images)
-        losses = functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(0, 1), reduction="none"
-        ).view(self.batch.shape)
+        losses = self._losses(logits, labels)
+        if mixed:
+            index = self.batch.gather(1, mixed["partner"])
+            other = self._losses(logits, examples.labels[index])
+            losses = torch.lerp(losses, other, share)
         descend(
             ensemble.parameters,
             torch.autograd.grad(losses.mean(1).sum(), ensemble.parameters),
@@ -142,3 +185,10 @@ class Step:
             weight_decay=schedule.weight_decay,
         )
         self.logits, self.losses = logits.detach(), losses.detach()
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Float[Tensor, "models batch"]:
+        """The cross-entropy of every image with class indices or probabilities."""
+        losses = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(0, 1), reduction="none"
+        )
+        return losses.view(self.batch.shape)

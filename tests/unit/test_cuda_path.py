@@ -38,7 +38,8 @@ SCENARIOS = (
       ("ConvNet tf32", "ConvNet bf16", "MLP bf16", "LeNet bf16", "ConvNet-batchnorm bf16",
        "ConvNet-layernorm tf32", "ConvNet-layernorm bf16", "AlexCifarNet bf16")),
     *(f"evaluate {network}" for network in
-      ("ConvNet 20 tf32 -", "ConvNet 20 bf16 crop,scale,rotate,noise", "ConvNet 1 tf32 crop,scale",
+      ("ConvNet 20 tf32 -", "ConvNet 3 bf16 idc:color,crop,cutout,flip,scale,rotate",
+       "ConvNet 20 bf16 crop,scale,rotate,noise", "ConvNet 1 tf32 crop,scale",
        "MLP 3 bf16 -", "LeNet 3 bf16 -", "ConvNet-layernorm 3 bf16 -", "AlexCifarNet 3 bf16 -",
        "ResNet18BN_AP 3 bf16 crop,scale,rotate,noise")),
     "distill LeNet", "distill AlexCifarNet", "reference ConvNet", "reference ResNet18BN_AP",
@@ -252,7 +253,7 @@ def fake_cuda(*known):
     from dclib.methods.dd import method as dd
     from dclib.networks import plans
     from dclib.teachers.reference import teacher
-    from dclib.training import augmentation
+    from dclib.training.augmentation import dc as augmentation
 
     sizes = {}
     for name, channels, size in known:  # before tensors are fake: it runs the network
@@ -345,14 +346,14 @@ def condense(network, precision):
     assert not watch.faults, watch.faults[:3]
 
 
-def evaluation(network, models, precision, augmentation=(), images=20, batch=16):
+def evaluation(network, models, precision, augmentation=(), images=20, batch=16, **more):
     from dclib.applications.evaluation import evaluate
     from dclib.data.synthetic import SyntheticSet
     from dclib.training.examples import Examples
 
     settings = evaluate.Settings(
         models=models, epochs=4, curve_points=2, precision=precision,
-        augmentation=augmentation, batch=batch,
+        augmentation=augmentation, batch=batch, **more,
     )  # fmt: skip
     data, labels = data_set(3, (32, 32)), torch.empty(images, dtype=torch.int64)
     training = SyntheticSet.like(data, torch.empty(images, 3, 32, 32), labels)
@@ -365,8 +366,10 @@ def evaluate(network, models, precision, kinds):
     from dclib import devices
 
     with fake_cuda((network, 3, (32, 32))), Watch() as watch:
+        way, _, kinds = kinds.rpartition(":")
         kinds = () if kinds == "-" else tuple(kinds.split(","))
-        made = evaluation(network, int(models), precision, kinds)
+        more = {"augmentation_way": way, "cutmix": 0.5} if way else {}
+        made = evaluation(network, int(models), precision, kinds, **more)
         assert made.together == int(models)
         with devices.precision(CUDA, precision):
             rows, curve = made._train_and_test(list(range(int(models))))

@@ -96,7 +96,9 @@ def test_a_set_with_steps_of_its_own_is_evaluated_together_as_well(digits):
     learnt = dataclasses.replace(chosen, recipe="unrolled", parameters=rates)
     results = []
     for together in (1, 3):
-        made = Evaluation("LeNet", Settings(models=3), resized(digits), resized(learnt), CPU)
+        made = Evaluation(
+            "LeNet", Settings(models=3, recipe="own"), resized(digits), resized(learnt), CPU
+        )
         made.together = together
         state = made.start(Streams("cell"))
         for _ in range(made.iterations):

@@ -171,7 +171,7 @@ def test_a_distilled_set_is_trained_on_as_it_was_learnt(digits, chosen, tmp_path
     """Its own steps, order and rates, against a plain loop; and alike when that is asked for."""
     rates = torch.linspace(0.05, 0.2, 6)  # two epochs of three steps
     distilled = unrolled_set(chosen, rates)
-    rows, curve = make(digits, distilled, tmp_path)
+    rows, curve = make(digits, distilled, tmp_path, recipe="own")
     assert rows["epochs"].tolist() == [2, 2]
     assert curve["epoch"].tolist() == [2, 2]
     streams = Streams(int(rows["seed"][0]))
@@ -188,7 +188,7 @@ def test_a_distilled_set_is_trained_on_as_it_was_learnt(digits, chosen, tmp_path
     with torch.no_grad():
         right = network(digits.normalise(digits.test_images)).argmax(1) == digits.test_labels
     assert rows["test_accuracy"][0] == pytest.approx(100 * float(right.double().mean()), abs=0.3)
-    ordinary, _ = make(digits, distilled, tmp_path, protocol="ordinary")
+    ordinary, _ = make(digits, distilled, tmp_path)
     plain, _ = make(digits, chosen, tmp_path)
     assert ordinary["test_accuracy"].equals(plain["test_accuracy"])
     assert not ordinary["test_accuracy"].equals(rows["test_accuracy"])
@@ -200,7 +200,7 @@ def test_probabilities_of_one_class_are_its_label(digits, chosen, tmp_path, rule
     sets = [chosen, dataclasses.replace(chosen, labels=functional.one_hot(chosen.labels).float())]
     if rule == "unrolled":
         sets = [unrolled_set(one, torch.full((6,), 0.05)) for one in sets]
-    (hard, _), (soft, _) = (make(digits, one, tmp_path) for one in sets)
+    (hard, _), (soft, _) = (make(digits, one, tmp_path, recipe="own") for one in sets)
     for column in ("test_accuracy", "train_accuracy"):
         assert (hard[column] - soft[column]).abs().max() < 0.3
     torch.testing.assert_close(
@@ -243,7 +243,7 @@ def test_probabilities_agree_with_a_plain_loop(digits, chosen, tmp_path):
 )
 def test_learning_rates_that_do_not_fit_are_refused(digits, chosen, rates, fault):
     with pytest.raises(InputError, match=fault):
-        Evaluation("MLP", Settings(), digits, unrolled_set(chosen, rates), CPU)
+        Evaluation("MLP", Settings(recipe="own"), digits, unrolled_set(chosen, rates), CPU)
 
 
 def test_recipes_that_do_not_fit_are_refused(digits, chosen):
@@ -252,15 +252,16 @@ def test_recipes_that_do_not_fit_are_refused(digits, chosen):
         ({"recipe": "unrolled"}, "'unrolled' takes learning_rates, the set has none"),
         ({"parameters": {"x": torch.ones(1)}}, "'ordinary' takes no parameter, the set has x"),
     ):
+        broken = dataclasses.replace(chosen, **change)
         with pytest.raises(InputError, match=fault):
-            Evaluation("MLP", Settings(), digits, dataclasses.replace(chosen, **change), CPU)
+            Evaluation("MLP", Settings(recipe="own"), digits, broken, CPU)
     part = dataclasses.replace(
         unrolled_set(chosen, torch.ones(2)),
         images=chosen.images[:25],
         labels=functional.one_hot(chosen.labels[:25], 10).float(),
     )
     with pytest.raises(InputError, match=r"as many images of each of the 10 classes.* 25 images"):
-        Evaluation("MLP", Settings(), digits, part, CPU)
+        Evaluation("MLP", Settings(recipe="own"), digits, part, CPU)
 
 
 def test_a_set_normalised_by_other_numbers_is_trained_on_as_the_data_are(digits, chosen, tmp_path):
@@ -316,9 +317,14 @@ def test_images_that_are_not_finite_are_refused(digits, chosen, tmp_path, value)
 
 def test_settings_that_cannot_touch_an_evaluation_are_not_among_the_relevant():
     every = set(dataclasses.asdict(Settings()))
-    assert set(relevant(Settings(), "ordinary")) == every - {"protocol"}
-    assert set(relevant(Settings(), "unrolled")) == {"models", "precision", "protocol"}
-    assert set(relevant(Settings(protocol="ordinary"), "unrolled")) == every
+    idle = {"augmentation_way"}  # without augmentation
+    assert set(relevant(Settings(), "ordinary")) == every - {"recipe"} - idle
+    assert set(relevant(Settings(recipe="own"), "ordinary")) == every - {"recipe"} - idle
+    assert set(relevant(Settings(recipe="own"), "unrolled")) == {"models", "precision", "recipe"}
+    assert set(relevant(Settings(), "unrolled")) == every - idle
+    assert set(relevant(Settings(augmentation=("crop",)), "unrolled")) == every
+    drops = {"lr_drop_factor", "restart_momentum"}
+    assert set(relevant(Settings(lr_drops=()), "unrolled")) == every - idle - drops
     kinds = relevant(Settings(augmentation=("crop", "noise")), "ordinary")["augmentation"]
     assert json.loads(json.dumps(kinds)) == kinds == ["crop", "noise"]
 
@@ -328,9 +334,9 @@ def test_irrelevant_settings_change_no_number(digits, chosen, tmp_path):
     changed = {"epochs": 3, "lr": 0.5, "momentum": 0.1, "weight_decay": 0.1, "batch": 2,
                "augmentation": ("crop",), "curve_points": 2}  # fmt: skip
     columns = ["seed", "test_accuracy", "train_accuracy", "train_loss", "epochs"]
-    one, two = make(digits, learnt, tmp_path)[0], make(digits, learnt, tmp_path, **changed)[0]
+    one, two = (make(digits, learnt, tmp_path, recipe="own", **more)[0] for more in ({}, changed))
     assert one[columns].equals(two[columns])
-    one, two = (make(digits, chosen, tmp_path, protocol=p)[0] for p in ("own", "ordinary"))
+    one, two = (make(digits, chosen, tmp_path, recipe=recipe)[0] for recipe in ("own", "ordinary"))
     assert one[columns].equals(two[columns])
 
 

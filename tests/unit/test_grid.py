@@ -8,6 +8,7 @@ from conftest import ROOT
 from dclib.errors import InputError
 from dclib.pipeline import settings
 from dclib.pipeline.grid import Cell, Grid
+from dclib.pipeline.paths import Trained
 
 CONFIG = settings.load([ROOT / "config.yaml"])
 NO_TABLES = {"table2": None, "cross_architecture": None, "ablations": None}
@@ -39,9 +40,13 @@ def test_the_papers_other_tables():
         for method in ("dd", "dc")
         for ipc in ("1", "10")
     }
-    crossing = {(cell.network, network) for cell, network in made.cross_architecture()}
+    # Each method by its own protocol, and what is shared is one evaluation.
+    assert {(cell.method, tested.protocol) for cell, tested in made.table2()} == {
+        ("dd", "dd"), ("dc", "dc"),
+    }  # fmt: skip
+    crossing = {(cell.network, tested) for cell, tested in made.cross_architecture()}
     assert len(crossing) == 36
-    assert {tested for _, tested in crossing} == {
+    assert {tested.network for _, tested in crossing} == {
         "MLP", "ConvNet", "LeNet", "AlexNet", "VGG11", "ResNet18",
     }  # fmt: skip
     assert set(made.ablations()) == {"width", "depth", "activation", "norm", "pooling", "distance"}
@@ -57,14 +62,13 @@ def test_variants_of_methods_have_settings_of_their_own():
     cell = Cell("MNIST", "dc-mse", "MLP", "1", 0)
     plain = made.condensation(cell._replace(method="dc"))
     assert made.condensation(cell) == {**plain, "distance": "mse"}
-    assert made.evaluation(cell, "ConvNet")["epochs"] == 1000  # what holds for dc holds for it
     section = {
         "method=dc": {"evaluation": {"epochs": 5}, "dc": {"lr_img": 2, "distance": "cos"}},
         "method=dc-mse": {"evaluation": {"epochs": 6}, "dc": {"lr_net": 4}},
         "ipc=1": {"dc-mse": {"lr_img": 3}},
     }
     made = grid(overrides=section)
-    assert made.evaluation(cell, "MLP")["epochs"] == 6
+    assert made.evaluation(cell, Trained("MLP"))["epochs"] == 6
     # What is said of the variant wins over what is said of its method, wherever it is said.
     assert made.condensation(cell) == {
         **grid(overrides=None).condensation(cell), "lr_img": 3, "lr_net": 4,
@@ -80,7 +84,7 @@ def test_cells_without_meaning_are_refused():
         with pytest.raises(InputError, match="`whole` has ipc all"):
             made.check(cell)
     with pytest.raises(InputError, match="network 'ConvNett' is not one of"):
-        made.check(Cell("MNIST", "dc", "MLP", "1", 0), "ConvNett")
+        made.check(Cell("MNIST", "dc", "MLP", "1", 0), Trained("ConvNett"))
     with pytest.raises(InputError, match="'MNITS' is not in the config"):
         made.check(Cell("MNITS", "dc", "MLP", "1", 0))
 
@@ -89,7 +93,7 @@ def test_whole_is_trained_once_for_each_tested_network():
     section = {"networks": ["same", "LeNet"]}
     made = grid(datasets=["MNIST"], networks=["ConvNet", "MLP"], methods=["whole"],
                 evaluation={**CONFIG["evaluation"], **section})  # fmt: skip
-    assert [(cell.network, tested) for cell, tested in made.evaluations()] == [
+    assert [(cell.network, tested.network) for cell, tested in made.evaluations()] == [
         ("ConvNet", "ConvNet"), ("LeNet", "LeNet"), ("MLP", "MLP"),
     ]  # fmt: skip
 
@@ -151,7 +155,7 @@ def test_the_condensing_and_the_tested_network_are_two_axes():
         }
     )
     crossing = {
-        (cell.network, tested): made.evaluation(cell, tested)
+        (cell.network, tested.network): made.evaluation(cell, tested)
         for cell, tested in made.cross_architecture()
     }
     for (network, tested), found in crossing.items():
@@ -179,8 +183,8 @@ def test_overrides_of_the_base_need_not_fit_the_grid_of_an_overlay():
     with pytest.raises(InputError, match="no cell "):
         Grid({**CONFIG, **small})  # nothing that it would be an overlay on
     taken_back = {**CONFIG["overrides"], "method=whole": None}
-    made = grid(overrides=taken_back)
-    assert made.evaluation(Cell("MNIST", "whole", "ConvNet", "all", 0), "ConvNet")["models"] == 20
+    made, cell = grid(overrides=taken_back), Cell("MNIST", "whole", "ConvNet", "all", 0)
+    assert made.evaluation(cell, Trained("ConvNet"))["models"] == 20
 
 
 def test_defaults_are_those_of_the_classes_and_are_filled_in():
@@ -199,31 +203,149 @@ def test_defaults_are_those_of_the_classes_and_are_filled_in():
     assert repr(one.condensation(cell)) == repr(other.condensation(cell))
 
 
-def test_the_papers_evaluation_rules():
-    made = grid()
+def test_the_protocols_by_data_set_and_network():
+    """Numbers of the papers, whatever is trained: what is compared is trained alike."""
+    made = grid(datasets=["MNIST", "SVHN", "CIFAR10", {"name": "mine", "source": "MNIST"}])
 
-    def rule(dataset, method, network, ipc):
-        settings = made.evaluation(Cell(dataset, method, network, ipc, 0), network)
-        return settings["epochs"], settings["augmentation"]
+    def rule(dataset, network="ConvNet", ipc="1", protocol="dc", method="dc"):
+        cell = Cell(dataset, method, network, ipc, 0)
+        return made.evaluation(cell, Trained(network, protocol))
+
+    def short(*point, **more):
+        found = rule(*point, **more)
+        return found["epochs"], found["augmentation"]
 
     spatial = ["crop", "scale", "rotate"]
-    assert rule("MNIST", "dc", "ConvNet", "1") == (1000, spatial)
-    assert rule("MNIST", "random", "ConvNet", "1") == (300, [])
-    assert rule("CIFAR10", "dc", "ConvNet", "10") == (300, [])
-    assert rule("CIFAR10", "dc", "AlexCifarNet", "10") == (1000, spatial)
-    assert rule("CIFAR10", "dc", "AlexCifarNet", "1") == (300, [])
+    for method in ("dc", "random", "kcenter"):
+        assert short("MNIST", method=method) == (1000, spatial)
+        assert short("mine", method=method) == (1000, spatial)  # whatever it is called
+        assert short("CIFAR10", "ConvNet", "10", method=method) == (300, [])
+        assert short("CIFAR10", "AlexCifarNet", "10", method=method) == (1000, spatial)
+        assert short("CIFAR10", "AlexCifarNet", "1", method=method) == (300, [])
     # What is said of a ConvNet with an option holds for every ConvNet that has it among others.
     for name in ("ConvNet-batchnorm", "ConvNet-width64-batchnorm", "ConvNet-batchnorm-depth2"):
         for dataset in ("CIFAR10", "MNIST"):
-            assert rule(dataset, "dc", name, "1") == (1000, ["crop", "noise"])
-    assert rule("CIFAR10", "dc", "ConvNet-width64", "1") == (300, [])
-    assert "networks" not in made.evaluation(made.cells()[0], "ConvNet")
+            assert short(dataset, name) == (1000, ["crop", "noise"])
+    assert short("CIFAR10", "ConvNet-width64") == (300, [])
+    assert "networks" not in rule("MNIST")
+
+    siamese = ["color", "crop", "cutout", "flip", "scale", "rotate"]
+    turned = [kind for kind in siamese if kind != "flip"]
+    for protocol in ("dsa", "mtt", "dcbench-dsa"):
+        for dataset, kinds in (("MNIST", turned), ("SVHN", turned), ("CIFAR10", siamese)):
+            found = rule(dataset, protocol=protocol)
+            assert (found["epochs"], found["augmentation"]) == (1000, kinds)
+            assert (found["augmentation_way"], found["own_lr"]) == ("dsa", protocol == "mtt")
+            assert found["models"] == (5 if protocol == "dcbench-dsa" else 20)
+    found = rule("CIFAR10", protocol="idc")
+    assert found["augmentation"] == ["color", "crop", "flip", "scale", "rotate"]
+    assert (found["batch"], found["cutmix"], found["lr_drop_factor"]) == (64, 0.5, 0.2)
+    assert [int(1000 * part) for part in found["lr_drops"]] == [666, 833]
+    assert rule("SVHN", ipc="10", protocol="idc")["augmentation"] == [
+        "color",
+        "crop",
+        "scale",
+        "rotate",
+    ]
+    assert rule("SVHN", ipc="1", protocol="idc")["cutmix"] == 0
+    assert "cutout" in rule("SVHN", ipc="1", protocol="idc")["augmentation"]
+    assert short("CIFAR10", protocol="dcbench-none") == (300, [])
+    for kind in ("autoaugment", "randaugment", "imagenet", "cifar"):
+        assert short("CIFAR10", protocol=f"dcbench-{kind}") == (1000, [kind])
+
+
+def test_what_a_configuration_says_wins_over_a_protocol():
+    """A known protocol, then `evaluation`, then a protocol of one's own, then overrides."""
+    mine = {"like": "dsa", "epochs": 7, "lr": 0.5, "batch": 9}
+    made = grid(
+        **NO_TABLES,
+        evaluation={"protocols": ["dc", "mine"], "epochs": 6, "momentum": 0.1, "batch": 8},
+        protocols={"mine": mine},
+        overrides={
+            "protocol=mine": {"evaluation": {"lr": 0.6}},
+            "dataset=MNIST": {"evaluation": {"momentum": 0.2}},
+        },
+    )
+    own, usual = (
+        made.evaluation(Cell("MNIST", "dc", "ConvNet", "1", 0), Trained("ConvNet", name))
+        for name in ("mine", "dc")
+    )
+    names = ("epochs", "batch", "lr", "momentum", "augmentation_way", "weight_decay")
+    assert [own[name] for name in names] == [7, 9, 0.6, 0.2, "dsa", 5e-4]
+    assert [usual[name] for name in names] == [6, 8, 0.01, 0.2, "dc", 5e-4]
+    assert own["augmentation"] == ["color", "crop", "cutout", "scale", "rotate"]
+    assert {tested.protocol for _, tested in made.evaluations()} == {"dc", "mine"}
+    counts = made.expected_models(made.evaluations())
+    assert counts["MNIST/dc/ConvNet/1/ConvNet/mine"] == counts["MNIST/dc/ConvNet/1/ConvNet/dc"]
+
+
+def test_own_and_groups_stand_for_other_protocols():
+    made = grid(**NO_TABLES, networks=["LeNet"], methods=["dd", "random", "whole"],
+                evaluation={"protocols": ["own", "dc"]})  # fmt: skip
+    assert {(cell.method, tested.protocol) for cell, tested in made.evaluations()} == {
+        ("dd", "dd"), ("dd", "dc"), ("random", "dc"), ("whole", "dc"),
+    }  # fmt: skip
+    bench = grid(**NO_TABLES, evaluation={"protocols": ["dcbench"]}, datasets=["CIFAR10"])
+    assert {tested.protocol.partition("-")[2] for _, tested in bench.evaluations()} == {
+        "none", "dsa", "autoaugment", "randaugment", "imagenet", "cifar",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (
+            {"evaluation": {"protocols": ["dsaa"]}},
+            r"evaluation.protocols': protocol 'dsaa' is neither known nor in 'protocols'.*"
+            r"\(did you mean 'dsa'\?\)",
+        ),
+        (
+            {"evaluation": {"protocols": ["dd"]}},
+            "evaluation.protocols': protocol 'dd' trains by what a set was learnt for, and the "
+            "sets of method 'random' say nothing of that",
+        ),
+        (
+            {"table2": [{**CONFIG["table2"][0], "protocols": ["x"]}]},
+            r"'table2\[0\].protocols': protocol 'x' is",
+        ),
+        (
+            {"protocols": {"dsa": {"epochs": 3}}},
+            "protocols.dsa': there is a protocol of this name; what differs from it is an override",
+        ),
+        (
+            {"protocols": {"mine": {"like": "dssa"}}},
+            r"protocols.mine.like': \"dssa\" is not allowed \(did you mean 'dsa'\?\); "
+            "allowed: one of dc, dsa, idc, mtt, dd",
+        ),
+        ({"protocols": {"mine": {"epoch": 3}}}, "protocols.mine.epoch' is unknown"),
+        ({"protocols": {"Mine": {}}}, 'protocols\': "Mine" is not allowed'),
+        ({"protocols": {"curve": {}}}, 'protocols\': "curve" is not allowed'),
+        (
+            {"evaluation": {"augmentation": ["flip"]}},
+            "'evaluation': augmentation 'flip' is none of augmentation_way 'dc': crop, scale, "
+            "rotate, noise",
+        ),
+        (
+            {"evaluation": {"protocol": "own"}},
+            r"'evaluation.protocol' is now written as {evaluation: {protocols: \[own\]}} where it "
+            "was `own`",
+        ),
+    ],
+)
+def test_protocols_that_cannot_be_are_refused(change, fault):
+    def plan():
+        made = grid(**{**NO_TABLES, **change})
+        return [made.evaluation(*each) for each in made.evaluations()]
+
+    with pytest.raises(InputError, match=fault) as raised:
+        plan()
+    assert "\n" not in str(raised.value)
 
 
 def test_same_is_the_instance_norm_twin():
     made = grid(networks=["VGG11BN", "ResNet18BN_AP", "ConvNet-batchnorm"], methods=["dc"],
                 seeds=[0], images_per_class=[1], datasets=["MNIST"])  # fmt: skip
-    pairs = {cell.network: network for cell, network in made.evaluations()}
+    pairs = {cell.network: tested.network for cell, tested in made.evaluations()}
     assert pairs == {
         "VGG11BN": "VGG11",
         "ResNet18BN_AP": "ResNet18",
@@ -245,7 +367,16 @@ def test_settings_do_not_depend_on_the_order_in_which_they_are_written_down():
     section = {"epochs": 7, "batch": 8}
     made, turned = (grid(evaluation=s) for s in (section, dict(reversed(section.items()))))
     cell = made.cells()[0]
-    assert repr(made.evaluation(cell, "MLP")) == repr(turned.evaluation(cell, "MLP"))
+    assert repr(made.evaluation(cell, Trained("MLP"))) == repr(
+        turned.evaluation(cell, Trained("MLP"))
+    )
+
+
+def test_names_of_evaluations_are_read_as_they_are_built():
+    for tested in (Trained("MLP"), Trained("ConvNet-width4", "dcbench-dsa")):
+        assert Trained.of(tested.stem) == tested
+    assert Trained("MLP").stem == "MLP"
+    assert Trained("MLP", "dsa").stem == "MLP.dsa"
 
 
 def test_paths_of_cells_are_read_as_they_are_built():

@@ -100,12 +100,13 @@ def test_table1(grid, tmp_path):
     paths, data = grid
     rows = tabulation.collect(paths, tmp_path)
     assert list(rows) == [
-        "dataset", "method", "network", "ipc", "seed", "eval_network", "model", "test_accuracy",
+        "dataset", "method", "network", "ipc", "seed", "eval_network", "protocol", "model",
+        "test_accuracy",
     ]  # fmt: skip
     assert len(rows) == 8
     published = tabulation.read_published(ROOT / "resources/published.csv")
-    expected = {f"MNIST/dc/ConvNet/{ipc}/ConvNet": 4 for ipc in (1, 10)}
-    expected |= {"MNIST/whole/ConvNet/all/ConvNet": 1, "MNIST/random/ConvNet/1/ConvNet": 1}
+    expected = {f"MNIST/dc/ConvNet/{ipc}/ConvNet/dc": 4 for ipc in (1, 10)}
+    expected |= {"MNIST/whole/ConvNet/all/ConvNet/dc": 1, "MNIST/random/ConvNet/1/ConvNet/dc": 1}
     table = tabulation.compare(rows, published[published["table"] == "1"], data, expected)
     assert table[["ipc", "method"]].to_numpy().tolist() == [
         ["1", "dc"], ["1", "random"], ["10", "dc"], ["all", "whole"],
@@ -117,6 +118,9 @@ def test_table1(grid, tmp_path):
     assert (first["n"], first["paper"], first["paper_std"]) == (4, 91.7, 0.5)
     assert first["report_difference"] == pytest.approx(92.0 - 91.94)
     assert table["report"].tolist() == [91.94, 62.3, 97.25, 99.5]
+    assert table["over_random"].tolist()[:2] == [32.0, 0.0]
+    assert table["over_random"].isna().tolist() == [False, False, True, True]
+    assert table["of_whole"].tolist() == pytest.approx([100 * m / 99 for m in (92, 60, 97.5, 99)])
     tabulation.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.")
     back = pd.read_csv(tmp_path / "t.csv", dtype={"ipc": str})
     assert back["mean"].tolist() == [92.0, 60.0, 97.5, 99.0]
@@ -130,6 +134,52 @@ def test_table1(grid, tmp_path):
     latex = (tmp_path / "t.tex").read_text()
     assert r"92.0 $\pm$ 1.9" in latex
     assert r"ratio \%" in latex
+
+
+def test_protocols_have_pages_and_are_compared_with_their_like(grid, tmp_path):
+    paths, data = grid
+    for path in paths[1:]:
+        text = path.read_text().replace("9", "8")
+        (path.parent / "ConvNet.dsa.csv").write_text(text)
+        paths = [*paths, path.parent / "ConvNet.dsa.csv"]
+    rows = tabulation.collect(paths, tmp_path)
+    assert rows["protocol"].tolist() == ["dc"] * 8 + ["dsa"] * 6
+    published = tabulation.read_published(ROOT / "resources/published.csv")
+    expected = {"/".join(map(str, key)): 1 for key in rows[tabulation.KEY].values}
+    table = tabulation.compare(rows, published[published["table"] == "1"], data, expected)
+    dsa = table[table["protocol"] == "dsa"].reset_index()
+    assert dsa["mean"].tolist() == [pytest.approx(82.0), 60.0, 88.0]  # 80, 82, 81 and 85
+    assert dsa["over_random"][0] == pytest.approx(22.0)
+    assert dsa["of_whole"][0] == pytest.approx(100 * 82 / 88)
+    assert dsa["paper"].isna().all()  # what was published for dc is compared with dc
+    tabulation.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.")
+    text = (tmp_path / "t.md").read_text()
+    assert text.index("Protocol 'dc': of DC") < text.index("Protocol 'dsa': of DSA")
+    assert text.count("| MNIST") == 4 + 3
+    assert (tmp_path / "t.tex").read_text().count(r"\begin{table}") == 2
+
+
+def test_scores_of_dd_ranking_worked_by_hand(grid, tmp_path):
+    """0.92 of 0.99, with random at 0.60: HLR 0.07, IOR 0.32; with augmentation random has 0.70."""
+    paths, _ = grid
+    for path, accuracy in ((paths[1], 92.0), (paths[3], 99.0), (paths[4], 70.0)):
+        augmented = path.parent / "ConvNet.dsa.csv"
+        augmented.write_text(f"model,test_accuracy\n0,{accuracy}\n")
+        paths = [*paths, augmented]
+    rows = tabulation.collect(paths, tmp_path)
+    keys = {"/".join(map(str, key)): 1 for key in rows[tabulation.KEY].values}
+    table = tabulation.score(rows, keys, {key: key.endswith("dsa") for key in keys})
+    assert set(table["method"]) == {"dc"}
+    table = table[table["ipc"] == "1"].reset_index()
+    assert table["hlr"].tolist() == pytest.approx([0.07, 0.07])
+    assert table["ior"].tolist() == pytest.approx([0.32, 0.22])
+    # alpha = 0.5 * 0.32 - 0.5 * 0.07 = 0.125, e^0.125 = 1.133148, e^-1 = 0.367879, e = 2.718282
+    assert table["lrs"][0] == pytest.approx((1.133148 - 0.367879) / (2.718282 - 0.367879), abs=1e-5)
+    # beta = 0.5 * 0.22 + 0.5 * 0.32 = 0.27, e^0.27 = 1.309964
+    assert table["ars"].isna().tolist() == [True, False]
+    assert table["ars"][1] == pytest.approx((1.309964 - 0.367879) / 2.350402, abs=1e-5)
+    tabulation.write(table, outputs(tmp_path, "s", "csv", "md", "tex"), tabulation.SCORED)
+    assert "| 0.070 | 0.320 | 0.326 |" in (tmp_path / "s.md").read_text()
 
 
 @pytest.fixture
@@ -148,7 +198,7 @@ def crossing(tmp_path):
 
 def test_cross_architecture(crossing, tmp_path):
     expected = {
-        f"MNIST/dc/{n}/1/{t}": 2 for n in ("MLP", "ConvNet") for t in ("MLP", "LeNet", "ConvNet")
+        f"MNIST/dc/{n}/1/{t}/dc": 2 for n in ("MLP", "ConvNet") for t in ("MLP", "LeNet", "ConvNet")
     }
     table = tabulation.cross_architecture(tabulation.collect(crossing, tmp_path), expected)
     files_ = outputs(tmp_path, "x", "csv", "md", "tex")
@@ -166,8 +216,8 @@ def test_cross_architecture(crossing, tmp_path):
 
 def test_ablations(crossing, tmp_path):
     expected = {
-        "tested": {"MNIST/dc/MLP/1/MLP": 2, "MNIST/dc/MLP/1/LeNet": 2},
-        "condensed": {"MNIST/dc/ConvNet/1/MLP": 4, "MNIST/dc/MLP/1/MLP": 2},
+        "tested": {"MNIST/dc/MLP/1/MLP/dc": 2, "MNIST/dc/MLP/1/LeNet/dc": 2},
+        "condensed": {"MNIST/dc/ConvNet/1/MLP/dc": 4, "MNIST/dc/MLP/1/MLP/dc": 2},
     }
     table = tabulation.by_ablation(tabulation.collect(crossing, tmp_path), expected)
     assert table["ablation"].tolist() == ["tested", "tested", "condensed", "condensed"]
@@ -212,7 +262,7 @@ NAMES = ["$5", "$x^$", r"$\frac{$", "a_b__c", "100%", "R&D", "a<b>", "#1", "~^\\
 def test_names_are_text_in_tables(tmp_path):
     table = pd.DataFrame(
         {"ablation": NAMES, "dataset": "d", "ipc": "1", "method": "dc", "network": "n",
-         "eval_network": "n", "mean": 1.0, "std": 0.5, "n": 2, "n_of_grid": 2}
+         "eval_network": "n", "protocol": "dc", "mean": 1.0, "std": 0.5, "n": 2, "n_of_grid": 2}
     )  # fmt: skip
     tabulation.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.")
     back = pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)
@@ -259,7 +309,7 @@ def test_figures_are_drawn(digits, tmp_path):
 
 def test_curves_show_mean_and_span(tmp_path):
     rows = [
-        {"dataset": "d", "ipc": ipc, "seed": seed, "model": 0, "epoch": epoch,
+        {"dataset": "d", "ipc": ipc, "protocol": "dc", "seed": seed, "model": 0, "epoch": epoch,
          "test_accuracy": 10.0 * epoch + seed}
         for ipc in ("1", "10") for seed in (0, 4) for epoch in (1, 2)
     ]  # fmt: skip

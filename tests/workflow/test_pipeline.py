@@ -15,7 +15,7 @@ from dclib.data.synthetic import SyntheticSet
 
 # Tests of the finished grid run in one process; the others run anywhere.
 
-AGGREGATES = {"evaluations", "table1", "figure1_condensed_sets", "figure2_accuracy"}
+AGGREGATES = {"evaluations", "table1", "scores", "figure1_condensed_sets", "figure2_accuracy"}
 
 
 def test_everything_of_the_contract_is_made(finished):

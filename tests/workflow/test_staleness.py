@@ -229,7 +229,7 @@ def test_settings_that_cannot_touch_a_result(project):
     """They are of another recipe, of a norm that is not there, or of training that is not done."""
     project.configure(
         **later({"batchnorm_batch": 8, "lr_net": 0.5, "batch_net": 7, "outer_steps": 1}),
-        evaluation={**CONFIG["evaluation"], "protocol": "ordinary"},
+        evaluation={**CONFIG["evaluation"], "augmentation_way": "dsa", "recipe": "own"},
     )
     assert project.planned() == set()
 

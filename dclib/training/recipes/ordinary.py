@@ -1,16 +1,19 @@
 """Training on a set as on any other: random batches, SGD, and augmentation if it is asked for."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from dclib.errors import InputError
 from dclib.networks.plans import Network
 from dclib.seeding import Streams
 from dclib.training.ensembles import Ensemble
 from dclib.training.examples import Examples
+from dclib.training.kinds import Way
 from dclib.training.recipes import require
-from dclib.training.sgd import SGD, Schedule
+from dclib.training.sgd import SGD, Schedule, Variety
 
 
 @runtime_checkable
@@ -18,7 +21,19 @@ class Settings(Schedule, Protocol):
     """What has to be set besides the schedule."""
 
     @property
+    def own_lr(self) -> bool: ...
+    @property
     def augmentation(self) -> Sequence[str]: ...
+    @property
+    def augmentation_way(self) -> Way: ...
+    @property
+    def cutmix(self) -> float: ...
+    @property
+    def lr_drops(self) -> Sequence[float]: ...
+    @property
+    def lr_drop_factor(self) -> float: ...
+    @property
+    def restart_momentum(self) -> bool: ...
     @property
     def curve_points(self) -> int: ...
 
@@ -26,8 +41,14 @@ class Settings(Schedule, Protocol):
 class Ordinary:
     """See the module."""
 
-    def __init__(self, examples: Examples, settings: Settings) -> None:
+    def __init__(self, examples: Examples, settings: Settings, lr: float | None = None) -> None:
+        """Prepare the training of networks.
+
+        Args:
+            lr: the learning rate, if it is not that of the settings.
+        """
         self.examples, self.settings, self.epochs = examples, settings, settings.epochs
+        self.lr = settings.lr if lr is None else lr
         self.batch = min(settings.batch, len(examples))
         self._sgd: SGD | None = None  # of as many networks as were trained at last
         points = min(settings.curve_points, self.epochs)
@@ -50,7 +71,7 @@ class Ordinary:
             self._sgd.restart(networks)
         else:
             self._sgd = SGD(
-                Ensemble(networks), self.examples, self.settings, self.settings.augmentation
+                Ensemble(networks), self.examples, self.settings, self._variety(), self.lr
             )
         for epoch in range(1, self.epochs + 1):
             for _ in self._sgd.epoch(epoch, random):
@@ -59,12 +80,33 @@ class Ordinary:
                 test(self._sgd.ensemble)
         return self._sgd.ensemble
 
+    def _variety(self) -> Variety:
+        settings = self.settings
+        return Variety(
+            settings.augmentation_way,
+            settings.augmentation,
+            settings.cutmix,
+            settings.lr_drops,
+            settings.lr_drop_factor,
+            settings.restart_momentum,
+        )
+
 
 def create(examples: Examples, settings: Settings, parameters: Mapping[str, Tensor]) -> Ordinary:
     """Return the recipe for a set.
 
+    Args:
+        parameters: none, or `lr`, a learning rate that the set brings.
+
     Raises:
-        InputError: the set has parameters, of which this recipe takes none.
+        InputError: the set has other parameters, or no learning rate that networks can be trained
+            with.
     """
-    require("ordinary", parameters)
-    return Ordinary(examples, settings)
+    require("ordinary", {name: value for name, value in parameters.items() if name != "lr"})
+    if "lr" not in parameters or not settings.own_lr:
+        return Ordinary(examples, settings)
+    if parameters["lr"].numel() != 1 or not 0 < (lr := float(parameters["lr"])) < math.inf:
+        raise InputError(
+            f"recipe 'ordinary' takes one lr above 0, the set has {parameters['lr'].tolist()}"
+        )
+    return Ordinary(examples, settings, lr)

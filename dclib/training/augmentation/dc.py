@@ -1,6 +1,6 @@
-"""Random augmentation of a batch of images in one operation.
+"""The augmentation of Zhao et al. 2021 (section 4.1, and their code), in one operation.
 
-For every image one of the allowed kinds is drawn (Zhao et al. 2021, section 4.1, and their code):
+For every image one of the allowed kinds is drawn:
 
 - `crop`: pad by 4 pixels with the channel means of the batch, then take a random window.
 - `scale`: height and width each by a factor in [0.8, 1.2] about the centre, nearest neighbour,
@@ -11,17 +11,16 @@ For every image one of the allowed kinds is drawn (Zhao et al. 2021, section 4.1
 
 import math
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from dclib.fields import Augmentation
 from dclib.seeding import Streams
 
-KINDS = get_args(Augmentation)
+KINDS = ("crop", "scale", "rotate", "noise")
+PIXELS = False
 
 PAD = 4
 SCALE = 0.2
@@ -29,17 +28,11 @@ DEGREES = 45.0
 NOISE = 0.001
 
 
-def draw(n: int, kinds: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:
+def draw(n: int, batch: int, kinds: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:
     """Return arguments of `transform` for `n` images, with one of `kinds` for each of them.
 
     Where `noise` is one of them, that itself is missing, see `noise`.
-
-    Raises:
-        ValueError: an unknown kind.
     """
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown:
-        raise ValueError(f"augmentation '{unknown[0]}' is not one of {', '.join(KINDS)}")
     drawn = torch.tensor([KINDS.index(kind) for kind in kinds])[
         torch.randint(len(kinds), (n,), generator=generator)
     ]

@@ -1,0 +1,107 @@
+"""Several protocols side by side, by the real Snakemake, from the configuration to the tables."""
+
+import json
+
+import pandas as pd
+import pytest
+from pipeline import CONFIG, clone, folder
+
+NETWORK = "ConvNet-width4"
+TABLES = [f"results/tables/{name}.csv" for name in ("table1", "evaluations", "scores")]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = clone(tmp_path_factory.mktemp("protocols") / "pipeline")
+    project.configure(
+        datasets=["digits"],
+        methods=["random", "dd", "dc", "whole"],
+        condensation={
+            "dd": {"iterations": 2, "real_batch": 8}, **CONFIG["condensation"],
+        },
+        evaluation={**CONFIG["evaluation"], "protocols": ["dc", "own", "quick"]},
+        protocols={"quick": {"like": "dsa", "epochs": 3}},
+        overrides={"method=whole protocol=dc": {"evaluation": {"models": 1}}},
+    )  # fmt: skip
+    project.snakemake("--cores", "2", *TABLES, "results/figures/figure2_accuracy.png")
+    return project
+
+
+def read(project, method, stem, **more):
+    return pd.read_csv(project.root / "results" / folder("digits", method, **more) / f"eval/{stem}")
+
+
+def test_results_of_protocols_stand_side_by_side(project):
+    stems = {"random": ["", ".quick"], "dd": ["", ".dd", ".quick"], "dc": ["", ".quick"]}
+    for method, protocols in stems.items():
+        place = project.root / "results" / folder("digits", method) / "eval"
+        assert {path.name for path in place.glob("*.csv")} == {
+            f"{NETWORK}{protocol}{kind}"
+            for protocol in protocols
+            for kind in (".csv", ".curve.csv")
+        }
+        assert read(project, method, f"{NETWORK}.quick.csv")["epochs"].tolist() == [3, 3]
+        assert read(project, method, f"{NETWORK}.csv")["epochs"].tolist() == [2, 2]
+    # dd by what it was learnt for: three epochs, in whose loss nothing of the others is left.
+    own = read(project, "dd", f"{NETWORK}.dd.csv")
+    assert not own["train_loss"].equals(read(project, "dd", f"{NETWORK}.csv")["train_loss"])
+    record = project.root / "results" / folder("digits", "dd") / f"eval/{NETWORK}.dd.json"
+    settings = json.loads(record.read_text())["settings"]
+    assert settings == {"models": 2, "precision": "tf32", "recipe": "own"}
+
+
+def test_tables_have_a_page_for_each_and_compare_with_their_like(project):
+    table = pd.read_csv(project.root / TABLES[0]).set_index(["protocol", "method"])
+    pages = {name: list(rows.droplevel(0).index) for name, rows in table.groupby(level=0)}
+    assert pages == {
+        "dc": ["random", "dd", "dc", "whole"], "quick": ["random", "dd", "dc", "whole"],
+        "dd": ["dd"],
+    }  # fmt: skip
+    for protocol in ("dc", "quick"):
+        rows = table.loc[protocol]
+        assert rows["over_random"]["dc"] == pytest.approx(
+            rows["mean"]["dc"] - rows["mean"]["random"], abs=1e-3
+        )
+        assert rows["of_whole"]["dc"] == pytest.approx(
+            100 * rows["mean"]["dc"] / rows["mean"]["whole"], abs=1e-2
+        )
+    assert pd.isna(table.loc["dd", "dd"]["over_random"])  # random cannot be trained that way
+    assert table.loc["dc", "whole"]["n"] == 1
+    assert table.loc["quick", "whole"]["n"] == 2
+    text = (project.root / "results/tables/table1.md").read_text()
+    for words in ("Protocol 'dc': of DC", "Protocol 'quick': of the configuration", "'dd': of DD"):
+        assert words in text
+    scores = pd.read_csv(project.root / TABLES[2]).set_index(["protocol", "method"])
+    assert scores["ars"].notna().to_dict() == {
+        ("dc", "dd"): False, ("dc", "dc"): False, ("quick", "dd"): True, ("quick", "dc"): True,
+        ("dd", "dd"): False,
+    }  # fmt: skip
+    rows = pd.read_csv(project.root / TABLES[1])
+    assert rows.groupby("protocol").size().to_dict() == {"dc": 7, "dd": 2, "quick": 8}
+
+
+def test_another_protocol_computes_itself_alone(project):
+    """The sets stay, and so do the evaluations of the others."""
+    config = {
+        "datasets": ["digits"], "methods": ["random", "dd", "dc", "whole"],
+        "condensation": {"dd": {"iterations": 2, "real_batch": 8}, **CONFIG["condensation"]},
+        "protocols": {"quick": {"like": "dsa", "epochs": 3}},
+        "overrides": {"method=whole protocol=dc": {"evaluation": {"models": 1}}},
+    }  # fmt: skip
+    names = ["dc", "own", "quick"]
+    project.configure(**config, evaluation={**CONFIG["evaluation"], "protocols": [*names, "mtt"]})
+    planned = {output for rule, output in project.planned() if rule == "evaluate"}
+    assert planned == {
+        f"{folder('digits', method, **more)}/eval/{NETWORK}.mtt.csv"
+        for method, more in (
+            ("random", {}), ("dd", {}), ("dc", {}), ("whole", {"ipc": "all"}),
+        )
+    }  # fmt: skip
+    assert not {rule for rule, _ in project.planned()} & {"condense", "select", "prepare"}
+    path = f"results/{folder('digits', 'random')}/eval/{NETWORK}.idc.csv"
+    assert {rule for rule, _ in project.planned(path)} == {
+        "evaluate"
+    }  # not asked for by the config
+    refused = project.snakemake("-n", "--cores", "1", path.replace("idc", "idcc"), check=False)
+    assert refused.returncode != 0
+    assert "protocol 'idcc' is neither known nor in 'protocols'" in refused.stdout + refused.stderr
