@@ -34,6 +34,7 @@ include: "rules/data.smk"
 include: "rules/select.smk"
 include: "rules/condense.smk"
 include: "rules/evaluate.smk"
+include: "rules/export.smk"
 include: "rules/aggregates.smk"
 
 

@@ -15,11 +15,12 @@ config.update(PIPELINE.grid.config)
 ENVIRONMENT = Path(workflow.basedir, "envs/dclib.yaml")
 THREADS = config["execution"]["threads"]
 LEARNT, SELECTED = PIPELINE.methods("learnt"), PIPELINE.methods("selected")
+IMPORTED = PIPELINE.methods("imported")
 
 
 wildcard_constraints:
     dataset=r"[A-Za-z0-9][A-Za-z0-9_-]*",
-    method="|".join([SELECTED, LEARNT, PIPELINE.methods("whole")]),
+    method="|".join([SELECTED, LEARNT, IMPORTED, PIPELINE.methods("whole")]),
     network=r"[A-Za-z0-9_-]+",
     eval_network=r"[A-Za-z0-9_-]+(?:\.(?!curve)[a-z][a-z0-9-]*)?",  # and the protocol
     ipc=r"[1-9][0-9]*|all",

@@ -1,4 +1,4 @@
-# Sets of real images, and the network that some selections look at.
+# Sets of real images, the network that some selections look at, and sets of others.
 
 
 rule reference_network:
@@ -44,3 +44,23 @@ rule select:
         job=PIPELINE.job("select"),
     script:
         "../workflow_scripts/select.py"
+
+
+rule import_set:
+    input:
+        unpack(PIPELINE.inputs("import_set")),
+    output:
+        **PIPELINE.files("import_set").outputs,
+    log:
+        PIPELINE.files("import_set").log,
+    benchmark:
+        PIPELINE.files("import_set").benchmark
+    wildcard_constraints:
+        method=IMPORTED,
+    localrule: True  # it takes seconds, and the file may not be where nodes of a cluster look
+    conda:
+        ENVIRONMENT
+    params:
+        job=PIPELINE.job("import_set"),
+    script:
+        "../workflow_scripts/import_set.py"

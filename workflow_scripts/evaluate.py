@@ -11,16 +11,19 @@ from dclib.seeding import Streams
 snakemake = globals()["snakemake"]  # put there by Snakemake
 
 with job(snakemake) as running:
-    network, training = running.job.tested, running.input("set")
+    network, path = running.job.tested, running.input("set")
+    training = SyntheticSet.load(path) if path else None
     evaluation = Evaluation(
         network,
         Settings(**running.job.settings),
         ImageDataset.load(running.data),
-        SyntheticSet.load(training) if training else None,
+        training,
         running.device,
     )
     random = Streams(*running.job.point, "evaluation", network)
     results, progress = runner.run(evaluation, random, **running.resumable)
     running.note_progress(progress)
+    if training and (authors := training.metadata.get("authors_accuracies", {}).get(network)):
+        results.rows["authors_accuracy"] = sum(authors) / len(authors)
     files.write_text(running.output("curve"), results.curve.to_csv(index=False))
     files.write_text(running.output("rows"), results.rows.to_csv(index=False))

@@ -154,6 +154,12 @@ class SyntheticSet:
         single = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
         write_sealed(path, single, {**self.metadata, "recipe": self.recipe})
 
+    def export(self, path: str | Path) -> None:
+        """Write the set for other people's code: see `dclib.data.exports.export`."""
+        from dclib.data import exports
+
+        exports.export(self, Path(path))
+
     def grid(self, padding: int = 1) -> Float[Tensor, "rows columns 3"]:
         """Return all images as one picture in [0, 1], a row for each class, with grey between."""
         images = functional.pad(self.pixels(), (0, padding, 0, padding), value=0.5)

@@ -18,7 +18,7 @@ from dclib.errors import InputError, did_you_mean
 from dclib.fields import settings
 from dclib.networks.names import Spec
 
-KINDS = ("selected", "learnt", "whole")
+KINDS = ("selected", "learnt", "whole", "imported")
 
 
 @settings
@@ -38,7 +38,8 @@ class Face:
     Attributes:
         settings: the dataclass of its settings: the only place of their ranges, their meaning and
             their defaults.
-        kind: `selected` real images, `learnt` ones, or the `whole` training split.
+        kind: `selected` real images, `learnt` ones, the `whole` training split, or `imported` from
+            somebody's file, under names that a configuration chooses.
         teachers: the networks trained on real images that it needs, folders of `dclib.teachers`.
         seeded: whether the set depends on the seed.
         batchnorm: whether it takes networks with BatchNorm.
@@ -52,7 +53,7 @@ class Face:
     """
 
     settings: type[Any]
-    kind: Literal["selected", "learnt", "whole"]
+    kind: Literal["selected", "learnt", "whole", "imported"]
     teachers: tuple[str, ...] = ()
     seeded: bool = True
     batchnorm: bool = True
@@ -64,7 +65,8 @@ class Face:
 
 def names() -> list[str]:
     """Return all methods: selections, those without a teacher first, then learnt ones, `whole`."""
-    found = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+    every = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+    found = [name for name in every if face(name).kind != "imported"]
     return sorted(found, key=lambda name: (KINDS.index(face(name).kind), face(name).teachers, name))
 
 

@@ -6,9 +6,9 @@ selects one, or else `whole`) with the first network, evaluated on the first net
 
 from dclib import methods
 from dclib.pipeline.aggregates import Aggregate, files
-from dclib.pipeline.grid import Evaluation, Grid, base
+from dclib.pipeline.grid import Evaluation, Grid
 
-_PREFERRED = ("learnt", "selected", "whole")
+_PREFERRED = ("learnt", "imported", "selected", "whole")
 
 
 def shown(grid: Grid) -> list[Evaluation]:
@@ -16,9 +16,8 @@ def shown(grid: Grid) -> list[Evaluation]:
 
     There is one for each protocol.
     """
-    method = min(
-        grid.config["methods"], key=lambda name: _PREFERRED.index(methods.face(base(name)).kind)
-    )
+    kinds = {name: methods.face(grid.base(name)).kind for name in grid.config["methods"]}
+    method = min(kinds, key=lambda name: _PREFERRED.index(kinds[name]))
     cells = {cell: None for cell in grid.cells() if cell.method == method}
     network = next(iter(cells)).network
     first = {cell: how.network for cell, how in reversed(grid.evaluations())}

@@ -36,9 +36,13 @@ def twin(network: str) -> str:
     return networks.parse(network).twin
 
 
-def base(method: str) -> str:
-    """Return the method that a variant, as `dc-mse`, is a variant of, or the method itself."""
-    return method.split("-")[0]
+def base(method: str, imported: Collection[str] = ()) -> str:
+    """Return the folder of a method: of what a variant, as `dc-mse`, is a variant of.
+
+    Args:
+        imported: the names that a configuration has for sets of others.
+    """
+    return "imported" if method in imported else method.split("-")[0]
 
 
 def key_of(cell: Cell, tested: Trained) -> str:
@@ -76,6 +80,7 @@ class Grid:
         self.config = configuration.parse(config)
         self._sections = _sections(self.config)
         self._own_protocols = self._protocols()
+        self._refuse_unknown_methods()
         self._known = self._data_sets()
         self._refuse_two_names_of_one()
         public = sources.without_path()
@@ -91,6 +96,10 @@ class Grid:
         self._overrides = overrides.read(self.config["overrides"] or {})
         self._resolved: dict[Any, dict[str, Any]] = {}
         self._check_overrides(configuration.parse(base) if base is not None else {})
+
+    def base(self, method: str) -> str:
+        """Return the folder in `dclib.methods` of a method of this configuration."""
+        return base(method, self.config["imported"] or ())
 
     @property
     def datasets(self) -> list[str]:
@@ -132,7 +141,7 @@ class Grid:
         for network, key in used.items():
             if fault := _network_fault(network):
                 yield key, fault
-        face = methods.face(base(cell.method))
+        face = methods.face(self.base(cell.method))
         if (face.kind == WHOLE) != (cell.ipc == "all"):
             yield (
                 "methods",
@@ -150,7 +159,7 @@ class Grid:
                     f"{', '.join(variants) or 'none'}{did_you_mean(cell.method, variants)}"
                 ),
             )
-        known = [*protocols.PROTOCOLS, *self._own_protocols]
+        known = self._all_protocols()
         if how.protocol not in known:
             names = [protocols.OWN, *protocols.GROUPS, *known]
             yield (
@@ -222,7 +231,7 @@ class Grid:
 
     def condensation(self, cell: Cell) -> dict[str, Any]:
         """Return all settings with which the set of `cell` is made; a selection has none."""
-        name, section = base(cell.method), self.config["condensation"]
+        name, section = self.base(cell.method), self.config["condensation"]
         if name not in section:
             return {}
         own = [(each, section[each]) for each in dict.fromkeys([name, cell.method])]
@@ -256,6 +265,39 @@ class Grid:
                 ", or a protocol of another name with 'like'"
             )
         return own
+
+    def imported(self, method: str) -> Mapping[str, Any]:
+        """Return what the configuration says of the sets of others that it calls `method`."""
+        told: Mapping[str, Any] = self.config["imported"][method]
+        return told
+
+    def _refuse_unknown_methods(self) -> None:
+        """Refuse what is no method, no variant of one and not imported, or is two of them."""
+        known, own = methods.names(), self.config["imported"] or {}
+        if both := [name for name in own if name in (*known, "imported")]:
+            raise InputError(
+                f"config key 'imported.{both[0]}': there is a method of this name; allowed is "
+                "another one"
+            )
+        for name, told in own.items():
+            if told.get("protocol", protocols.DEFAULT) not in self._all_protocols():
+                every = self._all_protocols()
+                raise InputError(
+                    f"config key 'imported.{name}.protocol': '{told['protocol']}' is not one of "
+                    f"{', '.join(every)}{did_you_mean(told['protocol'], every)}"
+                )
+        for path, section in self._sections.items():
+            for i, name in enumerate(section["methods"]):
+                if base(name, own) not in (*known, "imported"):
+                    names = [*known, *own]
+                    raise InputError(
+                        f"config key '{path}methods[{i}]': \"{name}\" is not allowed"
+                        f"{did_you_mean(name, names)}; allowed: one of {', '.join(names)}, or a "
+                        "name under 'imported'"
+                    )
+
+    def _all_protocols(self) -> list[str]:
+        return [*protocols.PROTOCOLS, *self._own_protocols]
 
     def _by_own_recipe(self, protocol: str) -> bool:
         """Whether networks are trained by what a set was learnt for."""
@@ -374,7 +416,12 @@ class Grid:
                         itertools.chain(*map(_evaluations, _sections(base).values()))
                     )
                     points = others
-                override.check(section, points, _axes(section), functools.partial(_uses, section))
+                override.check(
+                    section,
+                    points,
+                    _axes(section),
+                    functools.partial(_uses, section, self.config["imported"] or ()),
+                )
 
 
 def _sections(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -391,6 +438,7 @@ def _sections(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
             **section,
             "seeds": section.get("seeds") or config["seeds"],
             "evaluation_networks": section.get("evaluation_networks") or [SAME],
+            "imported": config["imported"] or {},
             "protocols": (path and section.get("protocols")) or main["protocols"],
         }
         for path, section in sections.items()
@@ -404,24 +452,33 @@ def _evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
     for entry, method, network in itertools.product(
         section["datasets"], section["methods"], section["networks"]
     ):
-        name, face = _options(entry)["name"], methods.face(base(method))
+        name, own = _options(entry)["name"], section["imported"].get(method)
+        face = methods.face(base(method, section["imported"]))
         tested = [
             Trained(twin(network if each == SAME else each), protocol)
             for each in section["evaluation_networks"]
             for told in section["protocols"]
-            for protocol in protocols.expanded(told, face.protocol)
+            for protocol in protocols.expanded(told, (own or {}).get("protocol", face.protocol))
         ]
         if face.kind == WHOLE:  # nothing is condensed, so that the tested network is the only one
             pairs += [(Cell(name, method, how.network, "all", seeds[0]), how) for how in tested]
             continue
-        for ipc, seed in itertools.product(
-            section["images_per_class"], seeds if face.seeded else seeds[:1]
-        ):
+        of_method = seeds if face.seeded else seeds[:1]
+        if own:
+            of_method = _experiments(own, seeds)
+        for ipc, seed in itertools.product(section["images_per_class"], of_method):
             pairs += [(Cell(name, method, network, str(ipc), seed), how) for how in tested]
     return list(dict.fromkeys(pairs))
 
 
 _NOTHING = Trained("", "")
+
+
+def _experiments(imported: Mapping[str, Any], seeds: Sequence[int]) -> Sequence[int]:
+    """The seeds for which there are sets of somebody's: seed 0 is the first one of a file."""
+    if imported.get("experiments"):
+        return [seed for seed in seeds if seed < imported["experiments"]]
+    return seeds if "{seed}" in imported["file"] else seeds[:1]
 
 
 def _point(cell: Cell, tested: Trained = _NOTHING) -> dict[str, str]:
@@ -442,11 +499,12 @@ def _axes(section: str) -> Collection[str]:
     return [a for a in overrides.AXES if a not in of_evaluation or section == "evaluation"]
 
 
-def _uses(section: str, point: Mapping[str, str]) -> bool:
+def _uses(section: str, imported: Collection[str], point: Mapping[str, str]) -> bool:
     """Whether what is made at a point depends on the settings of a section."""
+    folder = base(point["method"], imported)
     if section == "reference_network":
-        return "reference" in methods.face(base(point["method"])).teachers
-    return section in ("evaluation", point["method"], base(point["method"]))
+        return "reference" in methods.face(folder).teachers
+    return section in ("evaluation", point["method"], folder)
 
 
 @functools.cache

@@ -20,7 +20,6 @@ from dclib import devices, files, methods, provenance, runner
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import Damaged, InputError
 from dclib.pipeline import locks
-from dclib.pipeline.grid import base
 from dclib.pipeline.plan import Job
 from dclib.pipeline.staleness import DIGESTS, MADE_FROM
 from dclib.teachers.reference.teacher import Reference
@@ -56,12 +55,12 @@ class Running:
     @property
     def method(self) -> ModuleType:
         """The module that makes the sets of the cell's method."""
-        return methods.body(base(self.job.cell["method"]))
+        return methods.body(self.job.method)
 
     @property
     def settings(self) -> Any:
         """The settings of the cell's method."""
-        return methods.face(base(self.job.cell["method"])).settings(**self.job.settings)
+        return methods.face(self.job.method).settings(**self.job.settings)
 
     @property
     def teachers(self) -> dict[str, Reference]:

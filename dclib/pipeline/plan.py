@@ -14,15 +14,25 @@ from dclib import methods, provenance
 from dclib.applications.evaluation import settings as evaluation
 from dclib.data import sources
 from dclib.data.sources.settings import Options
+from dclib.errors import InputError
+from dclib.methods.imported import places
+from dclib.methods.imported import settings as imported
 from dclib.networks import names as networks
 from dclib.pipeline import figures, tables
 from dclib.pipeline.aggregates import Aggregate
-from dclib.pipeline.grid import Grid, base
+from dclib.pipeline.grid import Grid
 from dclib.pipeline.paths import Cell, Trained
 from dclib.teachers.reference import settings as reference
 
 AGGREGATES: Mapping[str, Aggregate] = {**tables.TABLES, **figures.FIGURES}
-RULES = ("prepare", "reference_network", "select", "condense", "evaluate", *AGGREGATES)
+RULES = (
+    "prepare", "reference_network", "select", "import_set", "export", "condense", "evaluate",
+    *AGGREGATES,
+)  # fmt: skip
+EXPORTS = {
+    "pt": "set.pt", "images": "images_best.pt", "labels": "labels_best.pt", "npz": "set.npz",
+    "pictures": "pictures.zip",
+}  # fmt: skip
 # The parts of a cell, and what its set is tested on and how, as Snakemake's wildcards.
 WILDCARDS = Cell._make(f"{{{name}}}" for name in Cell._fields)
 TESTED = "{eval_network}"
@@ -65,6 +75,9 @@ def files(rule: str, results: str, cell: Cell = WILDCARDS, tested: str = TESTED)
     elif rule == "reference_network":
         stem = f"{cell.dataset}/reference/{cell.network}/network"
         outputs = {"network": f"{stem}.safetensors"}
+    elif rule == "export":
+        stem = f"{place}/export"
+        outputs = {name: f"{place}/{file}" for name, file in EXPORTS.items()}
     elif rule == "evaluate":
         stem = f"{place}/eval/{tested}"
         outputs = {"rows": f"{stem}.csv", "curve": f"{stem}.curve.csv"}
@@ -95,6 +108,8 @@ class Job:
         script: the file in workflow_scripts that does the job.
         modules: those of dclib that the script calls.
         inputs: the files that it reads and other jobs make, by name.
+        method: of a set, the folder in `dclib.methods` that makes it.
+        source: the file that it reads and no job makes, of an imported set.
     """
 
     rule: str
@@ -106,6 +121,8 @@ class Job:
     modules: tuple[str, ...]
     inputs: Mapping[str, tuple[str, ...]]
     files: Files
+    method: str = ""
+    source: str = ""
 
     @property
     def point(self) -> Cell:
@@ -153,6 +170,7 @@ class Plan:
         results: the folder of all results, as paths begin with it.
         root: the folder of the project.
         content: what tells a digest of the files that reading a data set takes, from its options.
+        sha256: what tells the digest of a file's bytes.
     """
 
     def __init__(
@@ -161,8 +179,10 @@ class Plan:
         results: str,
         root: Path,
         content: Callable[[Mapping[str, Any]], str],
+        sha256: Callable[[str | Path], str],
     ) -> None:
-        self.grid, self.results, self._root, self._content = grid, results, root, content
+        self.grid, self.results, self._root = grid, results, root
+        self._content, self._sha256 = content, sha256
         self._known: dict[tuple[Any, ...], Job] = {}
         self._makers: dict[str, tuple[Job, ...]] = {}
 
@@ -183,6 +203,8 @@ class Plan:
         stem = wildcards.get(TESTED[1:-1])
         tested = None if stem is None else Trained.of(stem)
         self.grid.check(cell, tested)
+        if rule == "export":
+            return self.export(cell)
         return self.set(cell) if tested is None else self.evaluate(cell, tested)
 
     def makers(self, job: Job) -> tuple[Job, ...]:
@@ -227,8 +249,10 @@ class Plan:
         """Return the job that makes the set of a cell: by learning it, or by selecting images."""
 
         def describe() -> tuple[Job, tuple[Job, ...]]:
-            name = base(cell.method)
+            name = self.grid.base(cell.method)
             face = methods.face(name)
+            if face.kind == "imported":
+                return self._imported(cell)
             settings = face.settings(**self.grid.condensation(cell))
             return self._job(
                 "condense" if face.kind == "learnt" else "select",
@@ -240,15 +264,58 @@ class Plan:
                     teacher: (self.reference(cell.dataset, cell.network),)
                     for teacher in face.teachers
                 },
+                method=name,
             )
 
         return self._once(("set", cell), describe)
+
+    def _imported(self, cell: Cell) -> tuple[Job, tuple[Job, ...]]:
+        """Describe the job that brings somebody's set to the form of all sets."""
+        settings = imported.Settings(**self.grid.imported(cell.method))
+        place = settings.file
+        for axis, value in cell._asdict().items():
+            place = place.replace(f"{{{axis}}}", str(value))
+        source, key = Path(place).expanduser(), f"config key 'imported.{cell.method}.file'"
+        if not source.exists():
+            raise InputError(f"{key}: {place}: no such file or folder")
+        try:
+            content = [(name, self._sha256(path)) for name, path in places.files_of(source)]
+        except OSError as error:
+            raise InputError(
+                f"{key}: {error.filename}: cannot be read ({error.strerror})"
+            ) from error
+        told = dataclasses.asdict(settings)
+        idle = ("file", "experiments", "protocol")
+        return self._job(
+            "import_set",
+            cell._asdict(),
+            {name: value for name, value in told.items() if name not in idle}
+            | {"experiment": cell.seed if settings.experiments else 0},
+            ("dclib.methods.imported.settings", "dclib.methods.imported.method"),
+            dataset=cell.dataset,
+            besides=provenance.digest(content),
+            method="imported",
+            source=str(source),
+        )
+
+    def export(self, cell: Cell) -> Job:
+        """Return the job that writes the set of a cell for other people's code."""
+        return self._once(
+            ("export", cell),
+            lambda: self._job(
+                "export",
+                cell._asdict(),
+                {},
+                ("dclib.data.exports",),
+                made={"set": (self.set(cell),)},
+            ),
+        )
 
     def evaluate(self, cell: Cell, tested: Trained) -> Job:
         """Return the job that trains networks on the set of a cell, or on the whole split."""
 
         def describe() -> tuple[Job, tuple[Job, ...]]:
-            face = methods.face(base(cell.method))
+            face = methods.face(self.grid.base(cell.method))
             settings = evaluation.Settings(**self.grid.evaluation(cell, tested))
             return self._job(
                 "evaluate",
@@ -326,14 +393,19 @@ class Plan:
         data_sets: Iterable[str] = (),
         made: Mapping[str, tuple[Job, ...]] | None = None,
         data: str = "",
+        besides: str = "",
         tested: str = TESTED,
+        method: str = "",
+        source: str = "",
     ) -> tuple[Job, tuple[Job, ...]]:
         """Describe a job, and name those that make what it reads.
 
         Args:
             dataset, data_sets: whose prepared files it reads.
             made: by the output of theirs that is read, other jobs that it reads from.
-            data: the digest of what is read besides, where there is no prepared file.
+            data: the digest of what is read where there is no prepared file.
+            besides: the digest of what is read beside that.
+            method, source: see `Job`.
         """
         prepared = tuple(self.prepare(name) for name in (dataset, *data_sets) if name)
         outputs = {"reference": "network"}
@@ -341,6 +413,7 @@ class Plan:
         for name, jobs in (made or {}).items():
             inputs[name] = tuple(job.files.outputs[outputs.get(name, name)] for job in jobs)
         digests = [provenance.digest(e.settings, e.data, e.code) for e in prepared]
+        digests += [besides] if besides else []
         script = f"{'aggregate' if rule in AGGREGATES else rule}.py"
         place = WILDCARDS._replace(**{key: cell[key] for key in Cell._fields if key in cell})
         job = Job(
@@ -353,5 +426,7 @@ class Plan:
             modules,
             {name: paths for name, paths in inputs.items() if paths},
             files(rule, self.results, place, tested),
+            method,
+            source,
         )
         return job, (*prepared, *(each for jobs in (made or {}).values() for each in jobs))

@@ -14,7 +14,6 @@ from dclib import methods
 from dclib.applications.evaluation import settings as evaluation
 from dclib.errors import InputError
 from dclib.networks import names as networks
-from dclib.pipeline.grid import base
 from dclib.pipeline.plan import Job
 from dclib.teachers.reference import settings as reference
 
@@ -65,7 +64,7 @@ def _peak(job: Job, each: int, parameters: int, classes: int) -> int:
     if job.rule == "evaluate":
         settings = evaluation.Settings(**job.settings)
         return evaluation.peak_bytes(settings, each, parameters, classes, ipc)
-    face = methods.face(base(job.cell["method"]))
+    face = methods.face(job.method)
     if face.peak_bytes is None or ipc is None:
         return 0
     return face.peak_bytes(face.settings(**job.settings), each, parameters, classes, ipc)

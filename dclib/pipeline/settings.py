@@ -171,6 +171,8 @@ class Config:
     condensation: dict[str, Any] = Field(default_factory=dict)
     """settings of each method that learns a set; a variant, as dc-mse, has those of its method but
     for what is said of it"""
+    imported: dict[str, Any] | None = None
+    """sets of others by names that stand among `methods`: where their files are; null for none"""
     reference_network: dict[str, Any] = Field(default_factory=dict)
     """how the network is trained that herding, kcenter and forgetting look at, one for each data
     set and network"""
@@ -190,6 +192,7 @@ class Config:
     """what jobs ask a cluster for"""
 
 
+_IMPORTED = "[A-Za-z][A-Za-z0-9_]{0,60}"
 _PROTOCOL = {
     "description": "the name of a protocol, of small letters, digits and '-'; not curve",
     "type": "string",
@@ -251,8 +254,9 @@ def schema() -> dict[str, Any]:
     keys, names = document["properties"], methods.names()
     kinds = {"evaluation": evaluation.Settings, "reference_network": reference.Settings}
     kinds |= {name: methods.face(name).settings for name in learnt()}
+    kinds["imported"] = methods.face("imported").settings
     parts = {name: _drawn(kind) for name, kind in kinds.items()}
-    found = {name: {"$ref": f"#/$defs/{name}"} for name in kinds}
+    found = {name: {"$ref": f"#/$defs/{name}"} for name in kinds if name != "imported"}
     variants = {f"^{name}{_VARIANT}$": found[name] for name in learnt()}
     keys["condensation"] |= {
         "default": {},
@@ -276,6 +280,14 @@ def schema() -> dict[str, Any]:
         "additionalProperties": {"$ref": "#/$defs/OwnProtocol"},
         "propertyNames": _PROTOCOL,
     }
+    keys["imported"] |= {
+        "additionalProperties": {"$ref": "#/$defs/imported"},
+        "propertyNames": {
+            "description": "the name of a set of somebody's, of letters, digits and '_'",
+            "type": "string",
+            "pattern": f"{_IMPORTED}$",
+        },
+    }
     keys["ablations"]["propertyNames"] = {
         "description": "the name of an ablation, of letters, digits, '_', '-' and blanks",
         "type": "string",
@@ -297,10 +309,10 @@ def schema() -> dict[str, Any]:
         "DataSet": _data_set(),
         "Method": {
             "description": f"{' and '.join(learnt())} may have variants, as {learnt()[0]}-x, with "
-            "settings of their own in condensation",
+            "settings of their own in condensation; or a name under imported",
             "type": "string",
             "examples": names,
-            "pattern": f"^({'|'.join([*names, *(name + _VARIANT for name in learnt())])})$",
+            "pattern": f"^({'|'.join([_IMPORTED, *(name + _VARIANT for name in learnt())])})$",
         },
         "Network": {
             "description": "ConvNet may have options, as in ConvNet-width64-batchnorm",

@@ -109,6 +109,7 @@ class Staleness:
     def _look(self, job: Job) -> State:
         missing = [path for path in job.files.outputs.values() if not Path(path).exists()]
         if job.files.record in missing and len(missing) < len(job.files.outputs):
+            _refuse_if_of_somebody(job)
             return State(
                 STALE, "nothing beside it says what it was made from, as of a version before 0.2"
             )
@@ -128,6 +129,7 @@ class Staleness:
             return State(STALE, why)
         for name, path in job.files.outputs.items():
             if name != "record" and self._sha256(path) != digests.get(name):
+                _refuse_if_of_somebody(job)
                 known = integrity.damage(path) if path.endswith((".safetensors", ".csv")) else None
                 why = known or "its bytes are not those that were written"
                 return State(DAMAGED, why, file=path)
@@ -139,7 +141,12 @@ class Staleness:
         waiting = [(maker, self.of(maker)) for maker in makers]
         waiting = [(maker, state) for maker, state in waiting if state.name != CURRENT]
         if waiting:
-            kind = {"select": "set", "condense": "set", "reference_network": "reference network"}
+            kind = {
+                "select": "set",
+                "condense": "set",
+                "import_set": "set",
+                "reference_network": "reference network",
+            }
             maker, state = waiting[0]
             more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
             why = f"its {kind.get(maker.rule, 'evaluation')}: {state.name}{more}"
@@ -156,6 +163,26 @@ class Staleness:
             return self._hashes.sha256(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _refuse_if_of_somebody(job: Job) -> None:
+    """Leave a set alone that somebody has put where a job would write.
+
+    Raises:
+        InputError: there is one, which says nothing of what this pipeline says in every set.
+    """
+    path = Path(job.files.outputs.get("set", ""))
+    if not path.is_file() or job.rule not in ("condense", "select", "import_set"):
+        return
+    try:
+        metadata = files.read_metadata(path)
+    except InputError:
+        return
+    if not metadata.keys() & {MADE_FROM, "versions"}:
+        raise InputError(
+            f"{path}: no set that was made here, and it is not overwritten; name its file under "
+            "'imported' in the config, or move it away"
+        )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -91,7 +91,7 @@ def plan(
     grid = Grid(config, sources.look if look else None, base)
     results = paths.results_folder(grid.config["results_dir"], root)
     hashes = Hashes(HASHES)
-    return Plan(grid, results, root, hashes.content), hashes
+    return Plan(grid, results, root, hashes.content, hashes.sha256), hashes
 
 
 class Pipeline:
@@ -144,6 +144,8 @@ class Pipeline:
     def methods(self, kind: str) -> str:
         """Return the pattern of the methods of a kind, their variants included."""
         names = [name for name in methods.names() if methods.face(name).kind == kind]
+        if kind == "imported":
+            names = [*(self.grid.config["imported"] or ["(?!)"])]  # nothing
         return f"({'|'.join(names)})" + (r"(-[A-Za-z0-9]+)?" if kind == "learnt" else "")
 
     def files(self, rule: str) -> Files:
@@ -210,21 +212,23 @@ class Pipeline:
         Prepared data and reference networks, which only jobs read, are among them where they are
         there, so that damage is found.
         """
-        return [
-            path
-            for job in self.plan.of_grid()
-            for path in job.files.outputs.values()
-            if job.rule not in ("prepare", "reference_network") or Path(path).exists()
-        ]
+        with in_one_line():
+            return [
+                path
+                for job in self.plan.of_grid()
+                for path in job.files.outputs.values()
+                if job.rule not in ("prepare", "reference_network") or Path(path).exists()
+            ]
 
     def aggregate_files(self, *suffixes: str) -> list[str]:
         """Return the files of these kinds of the tables and figures that the config asks for."""
-        return [
-            path
-            for name in self.plan.aggregates()
-            for path in self.plan.aggregate(name).files.outputs.values()
-            if path.endswith(suffixes)
-        ]
+        with in_one_line():
+            return [
+                path
+                for name in self.plan.aggregates()
+                for path in self.plan.aggregate(name).files.outputs.values()
+                if path.endswith(suffixes)
+            ]
 
     def memory(self, rule: str, section: str) -> Callable[..., int]:
         """Return what tells the megabytes that a job asks for.

@@ -19,6 +19,7 @@ from dclib.pipeline import integrity
 from dclib.pipeline.paths import Cell, Trained
 
 KEY = ["dataset", "method", "network", "ipc", "eval_network", "protocol"]
+_READ = ("model", "epoch", "test_accuracy", "authors_accuracy")
 
 MEANING = (
     "Test accuracy in percent: mean and standard deviation over n networks trained from scratch "
@@ -121,7 +122,7 @@ def collect(paths: Iterable[Path], results: Path) -> pd.DataFrame:
         tested = Trained.of(Path(rest).name.removesuffix(".csv").removesuffix(".curve"))
         rows = pd.DataFrame(
             {**cell._asdict(), "eval_network": tested.network, "protocol": tested.protocol}
-            | {name: values[name] for name in ("model", "epoch", "test_accuracy") if name in values}
+            | {name: values[name] for name in _READ if name in values}
         )
         parts.append(rows.astype({name: int for name in ("model", "epoch") if name in rows}))
     return pd.concat(parts, ignore_index=True)
@@ -135,12 +136,14 @@ def read_published(path: str | Path) -> pd.DataFrame:
 def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
     """Return mean, standard deviation (of the population, as the authors take it) and n by cell.
 
-    A single network has no standard deviation. The order of the rows is kept; seeds and models are
-    pooled.
+    For sets of others, the accuracies in their file are there as `authors`. A single network has no
+    standard deviation. The order of the rows is kept; seeds and models are pooled.
     """
     groups = evaluations.groupby(KEY, sort=False)["test_accuracy"]
     n = groups.size()
     columns = {"mean": groups.mean(), "std": groups.std(ddof=0).where(n > 1), "n": n}
+    if "authors_accuracy" in evaluations:
+        columns["authors"] = evaluations.groupby(KEY, sort=False)["authors_accuracy"].mean()
     return pd.DataFrame(columns).reset_index()
 
 
@@ -365,6 +368,8 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
         if column in table and table[column].notna().any():
             sign = "+" if column == "over_random" else ""
             shown[name] = ["" if pd.isna(v) else f"{v:{sign}.1f}" for v in table[column]]
+    if "authors" in table and table["authors"].notna().any():
+        shown["authors"] = ["" if pd.isna(v) else f"{v:.1f}" for v in table["authors"]]
     for name in ("hlr", "ior", "lrs", "ars"):
         if name in table:
             shown[name.upper()] = ["" if pd.isna(v) else f"{v:.3f}" for v in table[name]]

@@ -1,0 +1,174 @@
+"""The files in which others publish condensed sets. Nothing in them is unpickled but tensors.
+
+- A dictionary with `data`, a list of [images, labels], and perhaps `accs_all_exps`: the authors of
+  DC, DSA and DM. Normalised.
+- A list of images and labels: IDC, DREAM. Pixels from 0 to 1.
+- A tensor of images, with labels, and perhaps a learning rate, in files beside it, whose names say
+  `labels` and `lr` where its own says `images`: MTT, FTD, DATM, DataDAM, DC-BENCH.
+- An .npz with `images` [n, height, width, channels] and `labels`: KIP.
+- A folder of pictures, one folder a class: SRe2L, RDED. Pixels.
+- Our own safetensors.
+"""
+
+import contextlib
+import dataclasses
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from dclib.data.synthetic import SyntheticSet
+from dclib.errors import InputError, one_line
+from dclib.methods.imported import places
+
+# What the authors' accuracies are made of, which numpy pickles so; none of it does anything.
+_SCALAR = np._core.multiarray.scalar  # type: ignore[attr-defined]
+_HARMLESS = [
+    _SCALAR,
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    type(np.dtype("float64")),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A set as a file has it.
+
+    Attributes:
+        labels: class indices, numbers of every class, or None.
+        space: that files of this kind have; None where they differ.
+        class_names: those that the file says, in the order of the labels.
+        accuracies: fractions that the authors have measured, by the name of the network.
+        ready: the set itself, where it is one of ours.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    space: str | None = None
+    lr: float | None = None
+    class_names: Sequence[str] | None = None
+    accuracies: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    ready: SyntheticSet | None = None
+
+
+def read(path: Path) -> tuple[str, list[Found]]:
+    """Return what kind of file it is, for messages, and the sets in it.
+
+    Raises:
+        InputError: it is none of the known kinds, or cannot be read.
+    """
+    try:
+        if path.is_dir():
+            return "a folder of pictures", [_folder(path)]
+        if path.suffix == ".safetensors":
+            made = SyntheticSet.load(path)
+            return "a set of ours", [Found(made.images, made.labels, ready=made)]
+        if path.suffix == ".npz":
+            return "an .npz", [_npz(path)]
+        return _torch(path, _loaded(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: no file of PyTorch that holds tensors and numbers alone ({one_line(error)})"
+        ) from error
+
+
+def _torch(path: Path, content: Any) -> tuple[str, list[Found]]:
+    if isinstance(content, Mapping) and "data" in content:
+        accuracies = {}
+        for name, values in dict(content.get("accs_all_exps") or {}).items():
+            with contextlib.suppress(TypeError, ValueError):
+                accuracies[str(name)] = [float(v) for v in np.ravel(values).tolist()]
+        sets = [_pair(path, pair) for pair in content["data"]]
+        return "a file of DC, DSA or DM", [
+            Found(images, labels, "normalised", accuracies=_part(accuracies, i, len(sets)))
+            for i, (images, labels) in enumerate(sets)
+        ]
+    if isinstance(content, list | tuple):
+        return "a list of images and labels", [Found(*_pair(path, content), "pixels")]
+    if isinstance(content, Tensor):
+        beside = {name: _loaded(p) for name, p in places.beside(path).items() if p.exists()}
+        labels, lr = beside.get("labels"), beside.get("lr")
+        images, labels = _pair(path, [content, labels])
+        rate = None if lr is None else float(torch.as_tensor(lr).reshape(-1)[0])
+        return "a tensor of images", [Found(images, labels, None, rate)]
+    keys = f" with {', '.join(map(str, content))}" if isinstance(content, Mapping) else ""
+    raise InputError(
+        f"{path}: holds a {type(content).__name__}{keys}; known are a dictionary with 'data', a "
+        "list of images and labels, and a tensor of images"
+    )
+
+
+def _part(accuracies: Mapping[str, list[float]], index: int, count: int) -> dict[str, list[float]]:
+    """The accuracies of one of several sets, which follow each other."""
+    found = {}
+    for name, values in accuracies.items():
+        each, rest = divmod(len(values), count)
+        found[name] = values if rest else values[index * each : (index + 1) * each]
+    return found
+
+
+def _pair(path: Path, pair: Any) -> tuple[Tensor, Tensor | None]:
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise InputError(f"{path}: holds no pairs of images and labels")
+    images, labels = pair
+    if not isinstance(images, Tensor) or images.ndim != 4 or not images.numel():
+        shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise InputError(f"{path}: its images are {shape}, not [n, channels, height, width]")
+    if labels is not None and (not isinstance(labels, Tensor) or labels.ndim not in (1, 2)):
+        shape = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise InputError(f"{path}: its labels are {shape}, not [n] or [n, classes]")
+    return images.detach().float(), None if labels is None else labels.detach()
+
+
+def _npz(path: Path) -> Found:
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files if name in ("images", "labels")}
+    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: no .npz of numbers alone ({one_line(error)})") from error
+    if "images" not in arrays or arrays["images"].ndim != 4:
+        raise InputError(f"{path}: has no images [n, height, width, channels]")
+    images = torch.as_tensor(np.ascontiguousarray(arrays["images"])).float().permute(0, 3, 1, 2)
+    labels = torch.as_tensor(arrays["labels"]) if "labels" in arrays else None
+    return Found(*_pair(path, [images.contiguous(), labels]))
+
+
+def _folder(path: Path) -> Found:
+    images, names = [], []
+    for name, file in places.pictures(path):
+        try:
+            with Image.open(file) as opened:
+                mode = "L" if opened.mode in ("L", "1") else "RGB"
+                pixels = np.asarray(opened.convert(mode))
+        except (UnidentifiedImageError, OSError) as error:
+            raise InputError(f"{file}: no picture ({one_line(error)})") from error
+        images.append(torch.from_numpy(np.atleast_3d(pixels).copy()).permute(2, 0, 1) / 255)
+        names.append(name)
+    if not images:
+        raise InputError(f"{path}: has no folders with pictures in them, one a class")
+    if len({tuple(image.shape) for image in images}) > 1:
+        raise InputError(f"{path}: its pictures are not all of one size and number of channels")
+    classes = sorted(set(names), key=_natural)
+    labels = torch.tensor([classes.index(name) for name in names])
+    return Found(torch.stack(images), labels, "pixels", class_names=classes)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """What puts class2 before class10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,216 @@
+"""A set from a file of somebody else's, brought to the form of all sets, or refused."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet, class_labels
+from dclib.errors import InputError
+from dclib.methods.imported import formats
+from dclib.methods.imported.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Where pixels and normalised images may lie: a little beyond, since nobody clips them.
+_PIXELS = (-0.2, 1.2)
+
+
+def load(
+    path: Path, settings: Settings, data: ImageDataset, ipc: int, experiment: int = 0
+) -> SyntheticSet:
+    """Return the set in a file, normalised as `data` are, class by class.
+
+    What is doubtful is warned of in the log.
+
+    Args:
+        path: of a file, or of a folder of pictures.
+        ipc: stored images per class.
+        experiment: which of the sets in it.
+
+    Raises:
+        InputError: it is none of the known kinds, or does not fit `data`, `ipc` or `settings`.
+    """
+    kind, found = formats.read(path)
+    if experiment >= len(found):
+        raise InputError(
+            f"{path}: holds {len(found)} set{'s' * (len(found) > 1)}, so that there is none for "
+            f"seed number {experiment + 1}; 'experiments' says how many there are"
+        )
+    one = found[experiment]
+    if one.ready is not None:
+        return _checked(path, one.ready.fitted(data), ipc)
+    images = _decoded(path, one.images, data, settings.factor)
+    labels = _labels(path, one, data, settings, ipc)
+    labels = labels.repeat_interleave(settings.factor**2, dim=0)
+    space = settings.space or one.space
+    if space is None:
+        low, high = float(images.min()), float(images.max())
+        raise InputError(
+            f"{path}: {kind} does not say whether its images, from {low:.3g} to {high:.3g}, are "
+            "normalised; say `space: normalised` or `space: pixels`"
+        )
+    _check_space(path, images, space, settings.space is not None)
+    if space == "pixels":
+        mean: Sequence[float] = (0.0,) * data.channels
+        std: Sequence[float] = (1.0,) * data.channels
+    else:
+        mean, std = settings.mean or data.mean, settings.std or data.std
+        for name, numbers in (("mean", mean), ("std", std)):
+            if len(numbers) != data.channels:
+                raise InputError(
+                    f"imported: {name} has {len(numbers)} numbers, and images of '{data.name}' "
+                    f"have {data.channels} channels"
+                )
+    names = _class_names(path, one, data)
+    lr = settings.lr or one.lr
+    made = SyntheticSet(
+        images,
+        labels,
+        {"mean": [*mean], "std": [*std], "class_names": [*names], "imported_from": path.name},
+        parameters={} if lr is None else {"lr": torch.tensor(float(lr))},
+    ).fitted(data)
+    if one.accuracies:
+        own = {name: [100 * value for value in values] for name, values in one.accuracies.items()}
+        made = made.with_metadata(authors_accuracies=own)
+    return _checked(path, _sorted(made), ipc * settings.factor**2)
+
+
+def _class_names(path: Path, one: formats.Found, data: ImageDataset) -> Sequence[str]:
+    """The names of the classes: those of the data set, where the file's mean nothing to it."""
+    own = one.class_names
+    if own is None or set(own) == set(data.class_names):
+        return own or data.class_names
+    if len(own) != data.num_classes or set(own) & set(data.class_names):
+        raise InputError(
+            f"{path}: has classes {', '.join(own)}; those of data set '{data.name}' are "
+            f"{', '.join(data.class_names)}"
+        )
+    log.warning(
+        "%s: its classes %s, ... are taken for %s, ... in this order", path, own[0],
+        data.class_names[0],
+    )  # fmt: skip
+    return data.class_names
+
+
+def _decoded(path: Path, images: Tensor, data: ImageDataset, factor: int) -> Tensor:
+    """Images of the size of `data`: whole ones, or the small ones that they hold."""
+    shape = data.channels, *data.image_size
+    if tuple(images.shape[1:]) != shape:
+        raise InputError(
+            f"{path}: its images are {tuple(images.shape[1:])}, those of data set '{data.name}' "
+            f"{shape} (channels, height, width)"
+        )
+    if factor == 1:
+        return images
+    height, width = (-(-side // factor) * factor for side in images.shape[-2:])
+    images = functional.pad(
+        images, (0, width - images.shape[-1], 0, height - images.shape[-2]), value=0.5
+    )
+    small = images.unfold(2, height // factor, height // factor)
+    small = small.unfold(3, width // factor, width // factor)
+    small = small.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+    return functional.interpolate(small, size=data.image_size, mode="bilinear", align_corners=False)
+
+
+def _labels(
+    path: Path, one: formats.Found, data: ImageDataset, settings: Settings, ipc: int
+) -> Tensor:
+    """Class indices or probabilities, one for each stored image."""
+    classes, count = data.num_classes, len(one.images)
+    labels = one.labels
+    if labels is None:
+        if count != classes * ipc:
+            raise InputError(
+                f"{path}: has no labels beside it, and its {count} images are not {ipc} of each of "
+                f"the {classes} classes of '{data.name}'"
+            )
+        log.warning("%s: has no labels; taken to go class by class", path)
+        return class_labels(classes, ipc)
+    if len(labels) != count:
+        raise InputError(f"{path}: {count} images and {len(labels)} labels")
+    if labels.ndim == 1:
+        if labels.is_floating_point() and not torch.equal(labels, labels.round()):
+            raise InputError(f"{path}: its labels are no whole numbers, as {labels.tolist()[:3]}")
+        labels = labels.long()
+        if int(labels.min()) < 0 or int(labels.max()) >= classes:
+            raise InputError(
+                f"{path}: its labels go from {int(labels.min())} to {int(labels.max())}; data set "
+                f"'{data.name}' has classes 0 to {classes - 1}"
+            )
+        return labels
+    if labels.ndim != 2 or labels.shape[1] != classes:
+        raise InputError(
+            f"{path}: its labels are of shape {tuple(labels.shape)}; data set '{data.name}' has "
+            f"{classes} classes"
+        )
+    labels = labels.float()
+    sums = bool((labels >= 0).all()) and bool(((labels.sum(1) - 1).abs() < 1e-3).all())
+    if settings.labels == "hard":
+        return labels.argmax(1)
+    if settings.labels == "logits":
+        return labels.softmax(1)
+    if not sums:
+        raise InputError(
+            f"{path}: its labels are neither classes nor probabilities, but numbers from "
+            f"{float(labels.min()):.3g} to {float(labels.max()):.3g}; say `labels: logits` or "
+            "`labels: hard`"
+        )
+    return labels
+
+
+def _check_space(path: Path, images: Tensor, space: str, told: bool) -> None:
+    """Refuse images that cannot be of their space, and warn of what may not be."""
+    low, high = float(images.min()), float(images.max())
+    if not images.isfinite().all():
+        raise InputError(f"{path}: its images are not all finite")
+    within = _PIXELS[0] <= low and high <= _PIXELS[1]
+    if space == "pixels" and not within:
+        hint = "; divide them by 255" if high > 2 and low >= 0 else ""
+        raise InputError(
+            f"{path}: its images go from {low:.3g} to {high:.3g}, pixels from 0 to 1{hint}; or say "
+            "`space: normalised`"
+        )
+    if space == "normalised" and within and low >= 0:
+        if not told:
+            raise InputError(
+                f"{path}: its images go from {low:.3g} to {high:.3g}, as pixels do, and files of "
+                "its kind have normalised ones; say `space: pixels` or `space: normalised`"
+            )
+        log.warning(
+            "%s: normalised images usually go beyond 0 to 1, and these go from %.3g to %.3g",
+            path, low, high,
+        )  # fmt: skip
+    if high - low < 1e-3:
+        log.warning("%s: all its pixels are nearly the same", path)
+
+
+def _sorted(made: SyntheticSet) -> SyntheticSet:
+    """Images class by class, as sets are stored; of probabilities, by the likeliest class."""
+    key = made.labels.argmax(1) if made.labels.is_floating_point() else made.labels
+    order = torch.argsort(key, stable=True)
+    return dataclasses.replace(made, images=made.images[order], labels=made.labels[order])
+
+
+def _checked(path: Path, made: SyntheticSet, ipc: int) -> SyntheticSet:
+    """Refuse a set that has not `ipc` images of every class; of probabilities, only warn."""
+    classes = len(made.metadata["class_names"])
+    soft = made.labels.is_floating_point()
+    found = torch.bincount(made.labels.argmax(1) if soft else made.labels, minlength=classes)
+    if len(made.images) != classes * ipc or (not soft and not (found == ipc).all()):
+        low, high = int(found.min()), int(found.max())
+        raise InputError(
+            f"{path}: has {low if low == high else f'{low} to {high}'} images of a class, not "
+            f"{ipc}; {{ipc}} in `file` stands for the number of the cell"
+        )
+    if soft and not (found == ipc).all():
+        log.warning(
+            "%s: by the likeliest class, it has %d to %d images of a class", path,
+            int(found.min()), int(found.max()),
+        )  # fmt: skip
+    return made

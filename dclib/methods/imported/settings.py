@@ -1,0 +1,40 @@
+"""How the file of somebody else's set is to be understood, and what planning has to know of it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dclib.fields import Count, Rate, settings
+from dclib.methods import Face
+
+Space = Literal["normalised", "pixels"]
+Labels = Literal["hard", "probabilities", "logits"]
+
+
+@settings
+class Settings:
+    """Where the file of a set is, and what it does not tell itself."""
+
+    file: Annotated[str, Field(min_length=1)]
+    """its path; {dataset}, {network}, {ipc} and {seed} in it stand for those of the cell"""
+    experiments: Count | None = None
+    """how many sets a file holds, one a seed; null for one (one a seed, with {seed} in `file`)"""
+    space: Space | None = None
+    """of its images: normalised, or pixels from 0 to 1; null for what files of its kind have"""
+    mean: tuple[float, ...] | None = None
+    """of each channel, by which its images are normalised; null for that of the data set"""
+    std: tuple[Rate, ...] | None = None
+    """of each channel, by which its images are normalised; null for that of the data set"""
+    factor: Count = 1
+    """images hold factor x factor small ones each, which are enlarged to full size (IDC)"""
+    lr: Rate | None = None
+    """the learning rate that networks are trained with on it under protocol mtt; null for the
+    file's own, if it has one"""
+    labels: Labels | None = None
+    """hard: the class of the largest number; probabilities; logits, whose softmax they are; null
+    for what the file has, if it is classes or probabilities"""
+    protocol: str = "dc"
+    """what `own` means for it"""
+
+
+FACE = Face(Settings, "imported")
