@@ -447,12 +447,12 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "gpu_check.jsonl"
     what = [devices.describe(DEVICE), torch.__version__, provenance.code_digest(Path(__file__))]
-    rows, begun = {}, time.monotonic()
+    every_row, begun = [], time.monotonic()
     for line in kept.read_text().splitlines() if kept.exists() else ():
         with contextlib.suppress(ValueError):  # the last line of a killed call
-            row = json.loads(line)
-            if row["what"] == what:
-                rows[row["check"]] = row
+            every_row.append(json.loads(line))
+    kept.write_text("".join(json.dumps(row) + "\n" for row in every_row))
+    rows = {row["check"]: row for row in every_row if row["what"] == what}
     every = checks()
     for name, check in every.items():
         if name in rows and rows[name]["right"]:

@@ -50,7 +50,8 @@ def accuracy_curves(work: Work) -> None:
 def cross_architecture(work: Work) -> None:
     """Write the table of sets condensed with one network and tested on others, and draw it."""
     table = tabulation.cross_architecture(work.rows(), work.settings["expected"])
-    tabulation.write(table, work.outputs, tabulation.MEANING, tabulation.crossed(table))
+    shown, changed = tabulation.crossed(table), work.settings["changed"]
+    tabulation.write(table, work.outputs, tabulation.MEANING, shown, changed)
     write(show_crossed(table), work.outputs)
 
 

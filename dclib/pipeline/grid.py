@@ -247,12 +247,29 @@ class Grid:
         like = told.get("like", tested.protocol if not told else protocols.DEFAULT)
         point = _point(cell, tested)
         place = {**point, "dataset": self.dataset(cell.dataset)["source"]}
-        parts = [(f"like {like} {key}", part) for key, part in _preset(like, place)]
+        parts = [*_preset(like, place)]
         section = self.config["evaluation"]
         general = {k: value for k, value in section.items() if k not in ("networks", "protocols")}
         own = {key: value for key, value in told.items() if key != "like"}
         named = [("", general), (f"protocol {tested.protocol}", own), ("evaluation", {})]
         return self._settings(evaluation.Settings, [*parts, *named], point)
+
+    def changed(self, evaluations: Iterable[Evaluation]) -> dict[str, list[str]]:
+        """Return which settings of known protocols this configuration changes, by protocol.
+
+        How many networks there are, and how and when they are tested, is no part of a protocol.
+        """
+        free, found = {"models", "curve_points", "precision"}, dict[str, set[str]]()
+        for cell, tested in evaluations:
+            if tested.protocol in self._own_protocols:
+                continue
+            point = _point(cell, tested) | {"dataset": self.dataset(cell.dataset)["source"]}
+            parts = [*_preset(tested.protocol, point)]
+            usual = self._settings(evaluation.Settings, parts, point)
+            own = self.evaluation(cell, tested)
+            names = {name for name in own if own[name] != usual[name]} - free
+            found.setdefault(tested.protocol, set()).update(names)
+        return {name: sorted(changes) for name, changes in found.items() if changes}
 
     def _protocols(self) -> dict[str, dict[str, Any]]:
         """The protocols of the configuration's own: the settings of each, and what it is like."""
@@ -516,10 +533,10 @@ def _conditional(protocol: str) -> list[Override]:
 
 def _preset(protocol: str, point: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The settings of a known protocol at a point, and what each part of them is called."""
-    yield "", protocols.PROTOCOLS[protocol].settings
+    yield f"like {protocol}", protocols.PROTOCOLS[protocol].settings
     for override in _conditional(protocol):
         if override.holds(point):
-            yield override.key, override.sections["evaluation"]
+            yield f"like {protocol} {override.key}", override.sections["evaluation"]
 
 
 def _network_fault(network: str) -> str:

@@ -38,6 +38,7 @@ def _compared(name: str, number: str, evaluations: Callable[[Grid], list[Evaluat
         lambda grid: {
             "number": number,
             "expected": grid.expected_models(evaluations(grid)),
+            "changed": grid.changed(evaluations(grid)),
             "published": provenance.digest(PUBLISHED.read_text(encoding="utf-8")),
         },
     )
@@ -62,7 +63,8 @@ _ALL = (
         "tabulation:scored",
         Grid.evaluations,
         lambda grid: {
-            "expected": grid.expected_models(Grid.evaluations(grid)),
+            "expected": grid.expected_models(grid.evaluations()),
+            "changed": grid.changed(grid.evaluations()),
             "augmented": {
                 key_of(cell, tested): bool(grid.evaluation(cell, tested)["augmentation"])
                 for cell, tested in grid.evaluations()
@@ -73,7 +75,10 @@ _ALL = (
         "cross_architecture",
         "drawing:cross_architecture",
         Grid.cross_architecture,
-        lambda grid: {"expected": grid.expected_models(grid.cross_architecture())},
+        lambda grid: {
+            "expected": grid.expected_models(grid.cross_architecture()),
+            "changed": grid.changed(grid.cross_architecture()),
+        },
         **files("figures", "cross_architecture", "png", "pdf"),
     ),
     _described(
@@ -84,7 +89,8 @@ _ALL = (
             "ablations": {
                 name: grid.expected_models(evaluations)
                 for name, evaluations in grid.ablations().items()
-            }
+            },
+            "changed": grid.changed(_of_ablations(grid)),
         },
     ),
 )

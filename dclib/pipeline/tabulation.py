@@ -89,18 +89,19 @@ def compared(work: Work) -> None:
     published = read_published(work.published)
     published = published[published["table"] == work.settings["number"]]
     table = compare(work.rows(), published, work.data, work.settings["expected"])
-    write(table, work.outputs, COMPARED)
+    write(table, work.outputs, COMPARED, changed=work.settings["changed"])
 
 
 def scored(work: Work) -> None:
     """Write DD-Ranking's scores of every set."""
     table = score(work.rows(), work.settings["expected"], work.settings["augmented"])
-    write(table, work.outputs, SCORED)
+    write(table, work.outputs, SCORED, changed=work.settings["changed"])
 
 
 def ablations(work: Work) -> None:
     """Write what a change of the network or of the distance does to the accuracy."""
-    write(by_ablation(work.rows(), work.settings["ablations"]), work.outputs, MEANING)
+    table = by_ablation(work.rows(), work.settings["ablations"])
+    write(table, work.outputs, MEANING, changed=work.settings["changed"])
 
 
 def collect(paths: Iterable[Path], results: Path) -> pd.DataFrame:
@@ -293,12 +294,16 @@ def _add_published(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame
     return table
 
 
-def _pages(shown: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def _pages(
+    shown: pd.DataFrame, changed: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of every protocol, and what it is."""
     for name, rows in shown.groupby("protocol", sort=False):
         known = PROTOCOLS.get(str(name))
         meaning = known.meaning if known else "of the configuration"
-        yield f"Protocol '{name}': {meaning}.", rows.drop(columns="protocol")
+        but = ", ".join(changed.get(str(name), ()))
+        but = f" The configuration changes {but} of it." if but else ""
+        yield f"Protocol '{name}': {meaning}.{but}", rows.drop(columns="protocol")
 
 
 def write(
@@ -306,6 +311,7 @@ def write(
     outputs: Mapping[str, Path],
     title: str,
     shown: pd.DataFrame | None = None,
+    changed: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write a table as csv, md and tex, the latter two with a page for each protocol.
 
@@ -313,6 +319,7 @@ def write(
         outputs: a path for each of the three.
         title: what the numbers are; stands under the md and is the caption of the tex.
         shown: what md and tex show, with a column `protocol`; every row of the table if None.
+        changed: the settings of known protocols that the configuration changes, by protocol.
     """
     path = outputs["csv"]
     # The csv module does not see that a carriage return ends a line.
@@ -322,7 +329,7 @@ def write(
     shown = for_people(table) if shown is None else shown
     note = f"{title} {PARTIAL}" if (table["n"] < table["n_of_grid"]).any() else title
     pages, in_tex = [], []
-    for number, (protocol, rows) in enumerate(_pages(shown), start=1):
+    for number, (protocol, rows) in enumerate(_pages(shown, changed or {}), start=1):
         text = rows.map(markdown).rename(columns=markdown)
         pages += [text.to_markdown(index=False, disable_numparse=True), protocol]
         text = rows.map(latex).rename(columns=latex)

@@ -279,6 +279,17 @@ def test_what_a_configuration_says_wins_over_a_protocol():
     assert counts["MNIST/dc/ConvNet/1/ConvNet/mine"] == counts["MNIST/dc/ConvNet/1/ConvNet/dc"]
 
 
+def test_what_a_configuration_changes_of_a_protocol_is_told():
+    made = grid(
+        **NO_TABLES,
+        evaluation={"protocols": ["dc", "dsa", "mine"], "models": 3},
+        protocols={"mine": {"lr": 1}},
+        overrides={"dataset=MNIST protocol=dsa": {"evaluation": {"epochs": 9, "lr": 0.01}}},
+    )
+    assert made.changed(made.evaluations()) == {"dsa": ["epochs"]}
+    assert grid().changed(grid().evaluations()) == {}
+
+
 def test_own_and_groups_stand_for_other_protocols():
     made = grid(**NO_TABLES, networks=["LeNet"], methods=["dd", "random", "whole"],
                 evaluation={"protocols": ["own", "dc"]})  # fmt: skip

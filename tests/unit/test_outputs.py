@@ -152,8 +152,10 @@ def test_protocols_have_pages_and_are_compared_with_their_like(grid, tmp_path):
     assert dsa["over_random"][0] == pytest.approx(22.0)
     assert dsa["of_whole"][0] == pytest.approx(100 * 82 / 88)
     assert dsa["paper"].isna().all()  # what was published for dc is compared with dc
-    tabulation.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.")
+    changed = {"dsa": ["epochs", "lr"]}
+    tabulation.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.", changed=changed)
     text = (tmp_path / "t.md").read_text()
+    assert text.count("The configuration changes epochs, lr of it.") == 1
     assert text.index("Protocol 'dc': of DC") < text.index("Protocol 'dsa': of DSA")
     assert text.count("| MNIST") == 4 + 3
     assert (tmp_path / "t.tex").read_text().count(r"\begin{table}") == 2
