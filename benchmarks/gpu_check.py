@@ -4,7 +4,7 @@ Usage: PYTHONPATH=.:tests python benchmarks/gpu_check.py [--minutes 8] [--out FO
 
 Checks run one after another, correctness first, and each leaves a line in gpu_check.jsonl. What is
 there already, of the same code, card and PyTorch, is not done again: call it as often as it needs.
-gpu_check.md sets what was measured beside what follows from counted bytes and operations. The exit
+gpu_check.md sets what was measured beside what follows from counted bytes. The exit
 status is 1 if a check failed and 3 if some are left. Without a GPU all of it runs in small, which
 shows that the checks themselves work.
 """
@@ -12,6 +12,7 @@ shows that the checks themselves work.
 import argparse
 import contextlib
 import copy
+import gc
 import itertools
 import json
 import statistics
@@ -37,6 +38,9 @@ from dclib.methods.dd import method as dd
 from dclib.networks import plans
 from dclib.seeding import Streams, global_seed
 from dclib.training.ensembles import Ensemble
+from dclib.training.examples import Examples
+from dclib.training.kinds import KINDS
+from dclib.training.recipes import ordinary
 from dclib.training.sgd import SGD
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +55,6 @@ NETWORKS = (
 )  # fmt: skip
 # Of an image gradient, relative to float64 on the CPU.
 TOLERANCE = {"fp32": 1e-4, "tf32": 2e-2, "bf16": 0.3}
-TERAFLOPS = {"tf32": 200.0, "bf16": 400.0}  # convolutions; assumed, not measured
 
 
 class Recordings:
@@ -74,7 +77,7 @@ class Recordings:
         return made
 
     def all_recorded(self):
-        return not GPU or (self.made and all(one.recorded for one in self.made))
+        return self.eager or not GPU or all(one.recorded for one in self.made)
 
 
 def data(channels=3, side=SIDE, per_class=600 if GPU else 12):
@@ -158,12 +161,18 @@ def check_dd(network):
 
 
 def check_against_float64(network, precision):
-    """The image gradient of a matching step beside the plain loop's in float64 on the CPU."""
+    """The image gradient of a matching step beside the plain loop's in float64 on the CPU.
+
+    Classes differ in size, and no weight, bias or statistic is what a fresh network has.
+    """
     generator = torch.Generator().manual_seed(1)
     side = 32 if network in ("VGG11BN", "AlexCifarNet", "LeNet", "ResNet18BN_AP") else SIDE
-    real = [torch.randn(8, 3, side, side, generator=generator) for _ in range(3)]
+    real = [torch.randn(n, 3, side, side, generator=generator) for n in (8, 5, 1)]
     own = torch.randn(3, 2, 3, side, side, generator=generator)
     model = build(network, side=side)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            tensor.data += 0.3 * torch.rand(tensor.shape, generator=generator)
     for layer in plans.batch_norms(model):
         layer.eval()
     _, exact = plain.match(
@@ -179,6 +188,45 @@ def check_against_float64(network, precision):
             "within": error <= TOLERANCE[precision]}  # fmt: skip
 
 
+def check_training(augmentation_way, kinds):
+    """Networks trained side by side in fp32 beside the plain loop in float64 on the CPU.
+
+    Over a drop of the learning rate, a restart of the momentum, and a smaller last batch.
+    """
+    whole = data(per_class=12)
+    images = torch.randn(20, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
+    labels = class_labels(10, 2)
+    settings = EvaluationSettings(
+        epochs=6, batch=8, precision="fp32", augmentation_way=augmentation_way, augmentation=kinds
+    )
+    examples = Examples(images.to(DEVICE), labels.to(DEVICE), whole.to(DEVICE))
+    networks = [build(WIDTH, seed) for seed in range(MODELS)]
+    kept = [copy.deepcopy(network) for network in networks]
+    with Recordings() as recorded, devices.precision(DEVICE, "fp32"):
+        recipe = ordinary.create(examples, settings, {})
+        trained = recipe.train(
+            [network.to(DEVICE) for network in networks],
+            [Streams("model", seed) for seed in range(MODELS)],
+            lambda ensemble: None,
+        )
+        made = [
+            torch.cat([p.detach().double().cpu().flatten() for p in network.parameters()])
+            for network in trained.each()
+        ]
+    errors = []
+    for seed in (0, MODELS - 1):
+        before = torch.cat([p.detach().double().flatten() for p in kept[seed].parameters()])
+        exact = kept[seed].double()
+        plain_evaluation.train(exact, images.double(), labels, settings, Streams("model", seed))
+        after = torch.cat([p.detach().flatten() for p in exact.parameters()])
+        errors.append(float((made[seed] - after).norm() / (after - before).norm()))
+    return {
+        "recorded": bool(recorded.all_recorded()),
+        "error_of_the_way": max(errors),
+        "within": max(errors) <= 0.02,
+    }
+
+
 def evaluated(together, precision, kinds, eager=False):
     settings = EvaluationSettings(
         models=MODELS, epochs=6, curve_points=2, precision=precision, augmentation=kinds
@@ -192,7 +240,7 @@ def evaluated(together, precision, kinds, eager=False):
         state = made.start(Streams("y"))
         for _ in range(made.iterations):
             made.step(state)
-    return state.rows[:, :3].clone(), recorded.all_recorded() or eager
+    return state.rows[:, :3].clone(), recorded.all_recorded()
 
 
 def check_evaluation(precision, kinds):
@@ -201,7 +249,7 @@ def check_evaluation(precision, kinds):
     again, _ = evaluated(MODELS, precision, kinds)
     eager, _ = evaluated(MODELS, precision, kinds, eager=True)
     alone, alone_recorded = evaluated(1, precision, kinds)
-    # A third of the accuracy of a point where logits are nearly equal; losses agree better.
+    # An image whose logits are nearly equal may fall to either side, so losses are compared.
     apart = float((side[:, 2] / alone[:, 2] - 1).abs().max())
     return {
         "recorded": bool(recorded and alone_recorded),
@@ -372,6 +420,10 @@ def checks():
             found[f"bytes: evaluation {precision} {' '.join(kinds)}".strip()] = (
                 lambda p=precision, k=kinds: check_evaluation(p, k)
             )
+    for way, kinds in (("dc", ()), ("dc", ("crop", "scale", "rotate")), ("dsa", KINDS["dsa"])):
+        found[f"training: {way} {' '.join(kinds)}".strip()] = lambda w=way, k=kinds: check_training(
+            w, k
+        )
     for network in ("LeNet", "AlexCifarNet") if GPU else ("LeNet",):
         found[f"bytes: dd {network}"] = lambda n=network: check_dd(n)
     found["time: machine"] = time_machine
@@ -431,6 +483,9 @@ def report(rows, folder):
             for contender, value in row["found"].items():
                 guess = predicted(name, contender, counted, terabytes)
                 plain_time = row["found"].get("plain")
+                if isinstance(value, str):  # what it failed of
+                    lines.append(f"| {name.removeprefix('time: ')} | **{value}** | | | |")
+                    continue
                 lines.append(
                     f"| {name.removeprefix('time: ')} | {contender} | {value:.4g} | "
                     f"{'' if guess is None else f'{guess:.4g}'} | "
@@ -446,7 +501,12 @@ def main():
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "gpu_check.jsonl"
-    what = [devices.describe(DEVICE), torch.__version__, provenance.code_digest(Path(__file__))]
+    ways = [f"dclib.training.augmentation.{way}" for way in ("dc", "dsa")]
+    code = [
+        provenance.code_digest(Path(__file__), "dclib.training.recipes.ordinary", *ways),
+        *(path.read_text() for path in sorted((ROOT / "tests/reference").glob("*.py"))),
+    ]
+    what = [devices.describe(DEVICE), torch.__version__, provenance.digest(code)]
     every_row, begun = [], time.monotonic()
     for line in kept.read_text().splitlines() if kept.exists() else ():
         with contextlib.suppress(ValueError):  # the last line of a killed call
@@ -454,7 +514,9 @@ def main():
     kept.write_text("".join(json.dumps(row) + "\n" for row in every_row))
     rows = {row["check"]: row for row in every_row if row["what"] == what}
     every = checks()
-    for name, check in every.items():
+    # What has not been done comes first, and what was wrong last.
+    for name in sorted(every, key=lambda name: name in rows):
+        check = every[name]
         if name in rows and rows[name]["right"]:
             continue
         if time.monotonic() - begun > 60 * options.minutes:
@@ -473,7 +535,9 @@ def main():
             file.write(json.dumps(row) + "\n")
         print(f"{'right' if right else 'WRONG'} {name} ({row['seconds']} s): {found}", flush=True)
         if GPU:
-            torch.cuda.empty_cache()
+            gc.collect()
+            with contextlib.suppress(RuntimeError):  # a card that has failed says so in every check
+                torch.cuda.empty_cache()
     rows = {name: rows[name] for name in every if name in rows}
     report(rows, options.out)
     wrong = [name for name, row in rows.items() if not row["right"]]

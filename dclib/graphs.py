@@ -21,7 +21,7 @@ class Repeated:
     On a GPU its kernels are recorded as a CUDA graph after two calls and replayed from then on,
     which spares the launches. The function takes nothing and returns nothing; it may not wait for
     the GPU, and the shapes in it may not change. What it leaves behind in tensors of its own making
-    lies where it is until the next call, as long as they are held.
+    lies where it is until the next call, of this or any other recording: they share their memory.
 
     Attributes:
         recorded: whether calls replay a recording.
@@ -40,8 +40,7 @@ class Repeated:
         """Do it once.
 
         Raises:
-            RuntimeError: what the function raises; running out of memory twice while it is recorded
-                is among it.
+            RuntimeError: what the function raises.
         """
         if self._device.type == "cpu":
             self._function()
@@ -52,21 +51,22 @@ class Repeated:
             stream, pool = _stream_and_pool(self._device)
             outside = torch.cuda.current_stream(self._device)
             stream.wait_stream(outside)
-            with torch.cuda.device(self._device):
-                if self._warm == 0 and self._tries > 0:
-                    self._record(stream, pool)
-                if self._graph is None:
-                    with torch.cuda.stream(stream):
-                        self._function()
-                    self._warm = max(0, self._warm - 1)
-            outside.wait_stream(stream)
+            try:
+                with torch.cuda.device(self._device):
+                    if self._warm == 0 and self._tries > 0 and not self._record(stream, pool):
+                        _free_unused()
+                    if self._graph is None:
+                        with torch.cuda.stream(stream):
+                            self._function()
+                        self._warm = max(0, self._warm - 1)
+            finally:
+                outside.wait_stream(stream)
         if self._graph is not None:
             self._graph.replay()
 
-    def _record(self, stream: torch.cuda.Stream, pool: Any) -> None:
+    def _record(self, stream: torch.cuda.Stream, pool: Any) -> bool:
         """Record it, or say why that cannot be; running out of memory is tried again once."""
-        gc.collect()  # graphs that are no longer used hold memory, and so does what was freed
-        torch.cuda.empty_cache()
+        _free_unused()
         graph, cause = torch.cuda.CUDAGraph(), None
         self._tries -= 1
         try:
@@ -79,15 +79,22 @@ class Repeated:
         except RuntimeError as error:
             if cause is not None and not isinstance(cause, Exception):
                 raise cause from None  # an interruption, after which the recording could not end
-            if memory.ran_out(cause or error):
-                if not self._tries:
-                    raise
+            if memory.ran_out(cause or error) and self._tries:
                 self._warm = WARM_CALLS
-                return
+                return False
             self._tries = 0
             log.warning("no CUDA graph, kernels are launched one by one: %s", error)
-        else:
-            self._graph = graph
+            return False
+        finally:
+            cause = None  # it holds this call, and with it all that the function had in memory
+        self._graph = graph
+        return True
+
+
+def _free_unused() -> None:
+    """Give back what is held by graphs that are no longer used, and by calls that have failed."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 @functools.cache

@@ -42,14 +42,17 @@ def by_class(
         (own,) = images[classes]
         parts = own.split(memory.micro_batch(network, own))
         found = [_sums(network, names, [part], classes.start) for part in parts]
-        return [[sum(part[0] for part in parts)] for parts in zip(*found, strict=True)]
+        return [
+            [sum(part[0].to(network.get_parameter(name).dtype) for part in parts)]
+            for name, *parts in zip(names, *found, strict=True)
+        ]
 
     pieces = memory.in_pieces(some, len(images), each, device)
     gradients = []
     for name, *sums in zip(names, *pieces, strict=True):
-        flat = [own for piece in sums for own in piece]
-        means = torch._foreach_div(flat, [float(len(own)) for own in images])
-        gradients.append(torch.stack(means).to(network.get_parameter(name).dtype))
+        kind = network.get_parameter(name).dtype
+        flat = [own.to(kind) for piece in sums for own in piece]
+        gradients.append(torch.stack(torch._foreach_div(flat, [float(len(x)) for x in images])))
     return gradients
 
 

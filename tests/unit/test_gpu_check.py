@@ -33,7 +33,8 @@ def run(gpu_check, monkeypatch, folder, checks, minutes=8.0):
 CORRECTNESS = [
     "gradient: MLP fp32", "gradient: ConvNet-width4-batchnorm bf16", "bytes: dc MLP bf16",
     "bytes: dc ConvNet-width4-batchnorm fp32", "bytes: evaluation fp32",
-    "bytes: evaluation bf16 crop scale rotate noise", "bytes: dd LeNet",
+    "bytes: evaluation bf16 crop scale rotate noise", "bytes: dd LeNet", "training: dc",
+    "training: dsa color crop cutout flip scale rotate",
 ]  # fmt: skip
 
 
@@ -61,19 +62,30 @@ def test_a_wrong_result_is_an_exit_status_and_right_ones_are_kept(gpu_check, mon
     def broken():
         raise RuntimeError("CUDA error")
 
-    checks = {"a": check("a", True), "b": check("b", False), "c": broken}
+    checks = {"a": check("a", True), "b": check("b", False), "time: c": broken}
     assert run(gpu_check, monkeypatch, tmp_path, checks) == 1
     text = (tmp_path / "gpu_check.md").read_text()
-    assert text.count("**WRONG**") == 2
-    assert "RuntimeError: CUDA error" in text
+    assert text.count("**WRONG**") == 1
+    assert "| c | **RuntimeError: CUDA error** |" in text
     with (tmp_path / "gpu_check.jsonl").open("a") as stream:
         stream.write('{"check": "b", "wh')  # a call that was killed
-    checks |= {"b": check("b", True), "c": check("c", True)}
+    checks |= {"b": check("b", True), "time: c": lambda: calls.append("c") or {"x": 1.0}}
     assert run(gpu_check, monkeypatch, tmp_path, checks) == 0
     assert calls == ["a", "b", "b", "c"]
     assert "WRONG" not in (tmp_path / "gpu_check.md").read_text()
     kept = (tmp_path / "gpu_check.jsonl").read_text().splitlines()
-    assert [json.loads(line)["check"] for line in kept] == ["a", "b", "c", "b", "c"]
+    assert [json.loads(line)["check"] for line in kept] == ["a", "b", "time: c", "b", "time: c"]
+
+
+def test_what_is_launched_one_by_one_is_not_asked_for_a_recording(gpu_check, monkeypatch):
+    """As on a card, where plain functions stand in the place of recordings."""
+    monkeypatch.setattr(gpu_check, "GPU", True)
+    with gpu_check.Recordings(eager=True) as recordings:
+        gpu_check.graphs.Repeated(lambda: None, gpu_check.DEVICE)
+    assert recordings.all_recorded()
+    with gpu_check.Recordings() as recordings:
+        gpu_check.graphs.Repeated(lambda: None, gpu_check.DEVICE)
+    assert not recordings.all_recorded()
 
 
 def test_what_is_left_is_another_exit_status(gpu_check, monkeypatch, tmp_path):

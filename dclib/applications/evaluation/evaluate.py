@@ -103,6 +103,7 @@ class Evaluation:
         self.recipe = recipes.create(recipe, self.examples, settings, parameters)
         self.together = ensembles.together(settings.models, self.recipe.batch, device)
         self._passes: dict[int, tuple[nn.Module, _Pass]] = {}
+        self._size = 0  # how many networks were trained side by side at last
 
     @property
     def iterations(self) -> int:
@@ -189,6 +190,9 @@ class Evaluation:
 
     def _train_and_test(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return a row for each network, test and training accuracy and loss, and the curves."""
+        if len(seeds) != self._size:  # what tests of others hold on a GPU is wanted now
+            self._passes.clear()
+            self._size = len(seeds)
         streams = [Streams(seed) for seed in seeds]
         fresh = [self._fresh_network(own) for own in streams]
         curve: list[Tensor] = []

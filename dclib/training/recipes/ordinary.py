@@ -1,5 +1,6 @@
 """Training on a set as on any other: random batches, SGD, and augmentation if it is asked for."""
 
+import gc
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
@@ -70,6 +71,8 @@ class Ordinary:
         if self._sgd is not None and self._sgd.ensemble.size == len(networks):
             self._sgd.restart(networks)
         else:
+            self._sgd = None  # what it holds on a GPU is free before others are warmed up
+            gc.collect()
             self._sgd = SGD(
                 Ensemble(networks), self.examples, self.settings, self._variety(), self.lr
             )
