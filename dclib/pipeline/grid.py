@@ -96,6 +96,10 @@ class Grid:
         self._overrides = overrides.read(self.config["overrides"] or {})
         self._resolved: dict[Any, dict[str, Any]] = {}
         self._check_overrides(configuration.parse(base) if base is not None else {})
+        for cell, tested in dict.fromkeys(
+            (c._replace(seed=0), t) for c, t in itertools.chain(*self._asked.values())
+        ):
+            self.evaluation(cell, tested)  # settings that do not go together
 
     def base(self, method: str) -> str:
         """Return the folder in `dclib.methods` of a method of this configuration."""

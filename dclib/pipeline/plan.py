@@ -325,7 +325,11 @@ class Plan:
                     "dclib.runner",
                     "dclib.applications.evaluation.evaluate",
                     f"dclib.training.recipes.{evaluation.recipe_of(settings, face.recipe)}",
-                    f"dclib.training.augmentation.{settings.augmentation_way}",
+                    *(
+                        [f"dclib.training.augmentation.{settings.augmentation_way}"]
+                        if settings.augmentation
+                        else []
+                    ),
                 ),
                 dataset=cell.dataset,
                 made={} if face.kind == "whole" else {"set": (self.set(cell),)},

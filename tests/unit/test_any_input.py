@@ -151,10 +151,10 @@ def test_any_change_of_a_config_is_valid_or_refused(changes):
         return
     evaluations = [*made.evaluations(), *made.table2(), *made.cross_architecture()]
     evaluations += [pair for part in made.ablations().values() for pair in part]
-    for cell, network in evaluations[::50]:
-        made.check(cell, network)
-        made.evaluation(cell, network)
-        made.reference(cell.dataset, network)
+    for cell, tested in evaluations[::50]:
+        made.check(cell, tested)
+        made.evaluation(cell, tested)
+        made.reference(cell.dataset, tested.network)
         made.condensation(cell)
         parts = cell.folder.split("/")
         assert len(parts) == 5

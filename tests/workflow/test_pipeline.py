@@ -144,7 +144,7 @@ def test_a_deleted_evaluation(project):
     assert {pair for pair in planned if pair[0] == "evaluate"} == {
         ("evaluate", f"{place}/eval/ConvNet-width4.csv")
     }
-    assert {rule for rule, _ in planned} == {"evaluate", "evaluations", "table1"}
+    assert {rule for rule, _ in planned} == {"evaluate", "evaluations", "table1", "scores"}
     project.snakemake("--cores", "1")
     assert project.planned() == set()
 
