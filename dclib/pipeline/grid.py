@@ -271,7 +271,9 @@ class Grid:
             parts = [*_preset(tested.protocol, point)]
             usual = self._settings(evaluation.Settings, parts, point)
             own = self.evaluation(cell, tested)
-            names = {name for name in own if own[name] != usual[name]} - free
+            recipe = methods.face(self.base(cell.method)).recipe
+            wanted = evaluation.relevant(evaluation.Settings(**own), recipe)
+            names = {name for name in wanted if own[name] != usual[name]} - free
             found.setdefault(tested.protocol, set()).update(names)
         return {name: sorted(changes) for name, changes in found.items() if changes}
 

@@ -59,7 +59,7 @@ CONFIGS = [
     # misspelt keys
     ("seed", [1], "'seed' is unknown (did you mean 'seeds'?)", "allowed here: datasets"),
     ("condensation.dc.lr_imgs", 0.1, "(did you mean 'lr_img'?)", "allowed here: iterations"),
-    ("evaluation.model", 5, "(did you mean 'models'?)", "allowed here: networks, protocols, models"),
+    ("evaluation.model", 5, "(did you mean 'models'?)", "here: networks, protocols, models"),
     ("overrides.dataset=MNIST.evaluation", {"networks": ["MLP"]}, "evaluation.networks' is unknown",
      "allowed here: models"),
     ("overrides.dataset=MNIST", {"evaluatoin": {}}, "(did you mean 'evaluation'?)", "dc, dd"),
