@@ -51,8 +51,9 @@ def by_class(
     gradients = []
     for name, *sums in zip(names, *pieces, strict=True):
         kind = network.get_parameter(name).dtype
-        flat = [own.to(kind) for piece in sums for own in piece]
-        gradients.append(torch.stack(torch._foreach_div(flat, [float(len(x)) for x in images])))
+        means = torch.stack([own for piece in sums for own in piece]).to(kind)
+        torch._foreach_div_(means.unbind(), [float(len(own)) for own in images])
+        gradients.append(means)
     return gradients
 
 
