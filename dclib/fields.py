@@ -1,5 +1,7 @@
 """The types that settings are made of: each with its range, from which the schema is made."""
 
+import dataclasses
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field
@@ -14,6 +16,12 @@ def settings(kind: type[Kind]) -> type[Kind]:
     config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
     made: Any = dataclass(frozen=True, config=config)(kind)
     return made
+
+
+def without(settings: Any, names: Collection[str]) -> dict[str, Any]:
+    """Return all settings but those of these names."""
+    every = dataclasses.asdict(settings)
+    return {name: value for name, value in every.items() if name not in names}
 
 
 Count = Annotated[int, Field(ge=1, strict=True)]

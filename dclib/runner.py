@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 LOG_SECONDS = 30.0
 
-Metrics = Mapping[str, Tensor]  # scalars; `loss` goes into the trace
+# Scalars; `loss` goes into the trace, and `steps` says of how many steps at once this was the work.
+Metrics = Mapping[str, Tensor]
 
 
 @runtime_checkable
@@ -70,7 +71,7 @@ class Iterative(Protocol[State, Result]):
         ...
 
     def step(self, state: State) -> Metrics:
-        """Do one step, in place."""
+        """Do one step, in place, or several that are worth more together."""
         ...
 
     def result(self, state: State) -> Result:
@@ -112,6 +113,8 @@ def run(
     digest: str = "",
     checkpoint_seconds: float = 60.0,
     description: str = "",
+    kept: str | Path | None = None,
+    first_of_more: bool = False,
 ) -> tuple[Result, Progress]:
     """Do all steps of `work`, going on from a checkpoint if one fits; return its result.
 
@@ -124,6 +127,9 @@ def run(
         checkpoint: its path.
         digest: what the result depends on besides what `work` says of itself, as its code.
         description: what progress is reported under.
+        kept: where the state after the last step is left as well, for a work that differs in
+            nothing but more steps to go on from.
+        first_of_more: whether the result of few steps can be told from the state after more.
 
     Raises:
         Interrupted: a signal came; a checkpoint was left.
@@ -132,8 +138,12 @@ def run(
     """
     checkpoint, iterations = Path(checkpoint), work.iterations
     digest = provenance.digest(digest, work.identity, random.key)
+    last = None if first_of_more else iterations
     state = work.start(random)
-    progress = _resume(checkpoint, digest, state)
+    progress = _resume(checkpoint, digest, state, last, logging.WARNING)
+    if progress is None and kept is not None:  # one that does not fit is nothing to worry about
+        progress = _resume(Path(kept), digest, state, last, logging.INFO)
+    progress = progress or Progress()
     snapshot = _snapshot(state, progress)
     saved, first = snapshot, progress.iteration + 1
     started, before = time.monotonic(), progress.seconds
@@ -152,11 +162,12 @@ def run(
                 if "loss" in metrics:
                     progress.losses.append(_finite(metrics["loss"], progress.iteration + 1))
                     bar.set_postfix(loss=f"{progress.losses[-1]:.4g}")
-                progress.iteration += 1
+                done = int(metrics.get("steps", 1))
+                progress.iteration += done
                 now = time.monotonic()
                 progress.seconds = before + now - started
                 snapshot = _snapshot(state, progress)
-                bar.update()
+                bar.update(done)
                 if now - last_save >= checkpoint_seconds and progress.iteration < iterations:
                     try:
                         _save(checkpoint, digest, snapshot)
@@ -167,6 +178,11 @@ def run(
                 if now - last_line >= LOG_SECONDS or progress.iteration in (first, iterations):
                     log.info("%s", _line(description, progress, iterations))
                     last_line = now
+            if kept is not None:
+                try:
+                    _save(Path(kept), digest, snapshot)
+                except InputError as error:
+                    log.warning("no state that more iterations could go on from: %s", error)
     except BaseException:
         with _signals(ignore=True):
             if snapshot is not saved:
@@ -176,7 +192,8 @@ def run(
                     log.warning("no checkpoint, the one before stays: %s", error)
             log.info("stopped after iteration %d of %d", snapshot[1].iteration, iterations)
         raise
-    return work.result(state), progress
+    done = min(progress.iteration, iterations)
+    return work.result(state), dataclasses.replace(progress, iteration=done)
 
 
 Snapshot = tuple[dict[str, Tensor], Progress]
@@ -196,25 +213,27 @@ def _save(path: Path, digest: str, snapshot: Snapshot) -> None:
     log.info("checkpoint after iteration %d", progress.iteration)
 
 
-def _resume(path: Path, digest: str, state: Resumable) -> Progress:
-    """Put `state` back to where the checkpoint was taken, if there is one that fits."""
+def _resume(
+    path: Path, digest: str, state: Resumable, last: int | None, level: int
+) -> Progress | None:
+    """Put `state` back to where the checkpoint was taken, if there is one that fits.
+
+    Args:
+        last: the iteration beyond which it must not be; None for any.
+        level: at which it is logged why it does not fit.
+    """
     if not path.exists():
-        return Progress()
+        return None
     try:
         tensors, metadata = read_sealed(path)
     except InputError as error:
-        log.warning("starting afresh, the checkpoint cannot be read: %s", error)
-        return Progress()
+        log.log(level, "starting afresh, the checkpoint cannot be read: %s", error)
+        return None
     if metadata.get("digest") != digest:
-        log.warning("starting afresh, the checkpoint was made by other settings, code or data")
-        return Progress()
+        log.log(level, "starting afresh, the checkpoint was made by other settings, code or data")
+        return None
     groups: dict[str, dict[str, Tensor]] = {"state": {}, "random": {}}
     try:
-        for name, tensor in tensors.items():
-            group, _, rest = name.partition("/")
-            groups[group][rest] = tensor.clone()
-        state.load_state_dict(groups["state"])
-        state.random.load_state_dict(groups["random"])
         saved = metadata["progress"]
         progress = Progress(
             int(saved["iteration"]),
@@ -222,6 +241,14 @@ def _resume(path: Path, digest: str, state: Resumable) -> Progress:
             float(saved["seconds"]),
             [*map(int, saved["resumed_from"]), int(saved["iteration"])],
         )
+        if last is not None and progress.iteration > last:
+            log.info("starting afresh, the checkpoint is after iteration %d", progress.iteration)
+            return None
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = tensor.clone()
+        state.load_state_dict(groups["state"])
+        state.random.load_state_dict(groups["random"])
     except Exception as error:  # half of the state may be loaded: there is no starting afresh
         raise InputError(
             f"{path}: a damaged checkpoint ({type(error).__name__}: {one_line(error)}); delete it"

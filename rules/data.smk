@@ -19,3 +19,26 @@ rule prepare:
         options=lambda wildcards: PIPELINE.grid.dataset(wildcards.dataset),
     script:
         "../workflow_scripts/prepare.py"
+
+
+# What makes the pixels of a data set uncorrelated, where networks are trained on such images.
+rule whiten:
+    input:
+        unpack(PIPELINE.inputs("whiten")),
+    output:
+        **PIPELINE.files("whiten").outputs,
+    log:
+        PIPELINE.files("whiten").log,
+    benchmark:
+        PIPELINE.files("whiten").benchmark
+    conda:
+        ENVIRONMENT
+    threads: THREADS
+    resources:
+        gpu=0,
+        mem_mb=PIPELINE.memory("whiten", "select"),
+        runtime=PIPELINE.runtime("select"),
+    params:
+        job=PIPELINE.job("whiten"),
+    script:
+        "../workflow_scripts/whiten.py"

@@ -19,9 +19,11 @@ with job(snakemake) as running:
         ImageDataset.load(running.data),
         training,
         running.device,
+        running.whitening.apply if running.whitening else None,
+        running.teachers["reference"].network if running.teachers else None,
     )
     random = Streams(*running.job.point, "evaluation", network)
-    results, progress = runner.run(evaluation, random, **running.resumable)
+    results, progress = runner.run(evaluation, random, first_of_more=True, **running.resumable)
     running.note_progress(progress)
     if training and (authors := training.metadata.get("authors_accuracies", {}).get(network)):
         results.rows["authors_accuracy"] = sum(authors) / len(authors)

@@ -13,5 +13,6 @@ with job(snakemake) as running:
     path, told = running.job.source, dict(running.job.settings)
     experiment = told.pop("experiment")
     data, ipc = ImageDataset.load(running.data), int(running.job.point.ipc)
-    made = method.load(Path(path), Settings(file=path, **told), data, ipc, experiment)
+    invert = running.whitening.invert if running.whitening else None
+    made = method.load(Path(path), Settings(file=path, **told), data, ipc, experiment, invert)
     running.write_set(made)

@@ -10,6 +10,7 @@ from dclib.errors import InputError, one_line
 
 SPLITS = ("train", "test")
 LARGEST = 1e38  # what a number in float32 can be
+WHITENED = 3 * 64 * 64  # numbers of the largest image that is whitened
 
 
 class Facts(NamedTuple):
@@ -46,6 +47,18 @@ class Arrays(NamedTuple):
 
 
 TENSOR_NAMES = Arrays._fields[:4]
+
+
+def whitening_fault(what: str, facts: Facts) -> str:
+    """Return why images of a data set cannot be whitened, or nothing."""
+    pixels = facts.channels * facts.image_size[0] * facts.image_size[1]
+    if pixels <= WHITENED:
+        return ""
+    size = f"{facts.channels} x {facts.image_size[0]} x {facts.image_size[1]}"
+    return (
+        f"images of '{what}' are too large to be whitened: {size} = {pixels} numbers, whose "
+        f"correlations are {pixels} x {pixels}; allowed are {WHITENED} numbers (3 x 64 x 64)"
+    )
 
 
 def check(what: str, arrays: Arrays) -> Facts:

@@ -61,6 +61,13 @@ class ImageDataset:
         mean, std = channel_statistics(self.mean, self.std, dtype, images.device)
         return (images.to(dtype) / 255 - mean) / std
 
+    def pixels(
+        self, images: Float[Tensor, "n channels height width"]
+    ) -> Float[Tensor, "n channels height width"]:
+        """Return normalised images as pixels, from 0 to 1 but for what was learnt beyond."""
+        mean, std = channel_statistics(self.mean, self.std, images.dtype, images.device)
+        return images * std + mean
+
     @functools.cached_property
     def train_indices(self) -> tuple[Int64[Tensor, " n"], ...]:
         """The indices of the training images of each class, on the CPU."""

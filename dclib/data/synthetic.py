@@ -161,12 +161,18 @@ class SyntheticSet:
         exports.export(self, Path(path))
 
     def grid(self, padding: int = 1) -> Float[Tensor, "rows columns 3"]:
-        """Return all images as one picture in [0, 1], a row for each class, with grey between."""
+        """Return all images as one picture in [0, 1], a row for each class, with grey between.
+
+        Of labels that are probabilities, the likeliest class counts.
+        """
         images = functional.pad(self.pixels(), (0, padding, 0, padding), value=0.5)
         classes = len(self.metadata["class_names"])
-        empty = -len(images) % classes  # where an image stands for several classes
-        images = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, empty), value=0.5)
-        rows = images.unflatten(0, (classes, -1))
+        labels = self.labels.argmax(1) if self.labels.is_floating_point() else self.labels
+        places = [(labels == label).nonzero().flatten() for label in range(classes)]
+        longest = max(len(place) for place in places)
+        rows = images.new_full((classes, longest, *images.shape[1:]), 0.5)
+        for row, place in zip(rows, places, strict=True):
+            row[: len(place)] = images[place]
         picture = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
         framed = functional.pad(picture, (0, 0, padding, 0, padding, 0), value=0.5)
         return framed.expand(-1, -1, 3)

@@ -44,6 +44,8 @@ class Face:
         seeded: whether the set depends on the seed.
         batchnorm: whether it takes networks with BatchNorm.
         recipe: how to train on its sets, a module of `dclib.training.recipes`.
+        grows: the settings of which more means to go on from where less has ended, to the same
+            bytes as in one go. None where the schedule depends on the number.
         protocol: the way in which its authors train and test networks on its sets.
         relevant: settings, network and images per class give the settings, resolved, that can touch
             the set: with the others the same set would come out. Their values are like JSON.
@@ -58,6 +60,7 @@ class Face:
     seeded: bool = True
     batchnorm: bool = True
     recipe: str = "ordinary"
+    grows: tuple[str, ...] = ()
     protocol: str = "dc"
     relevant: Callable[[Any, Spec, int], dict[str, Any]] = everything
     peak_bytes: Callable[[Any, int, int, int, int], int] | None = None

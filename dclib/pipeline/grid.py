@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 from dclib import methods
 from dclib.applications.evaluation import protocols
 from dclib.applications.evaluation import settings as evaluation
-from dclib.data import sources
+from dclib.data import checks, sources
 from dclib.data.checks import Facts
 from dclib.errors import InputError, did_you_mean
 from dclib.networks import names as networks
@@ -99,7 +99,12 @@ class Grid:
         for cell, tested in dict.fromkeys(
             (c._replace(seed=0), t) for c, t in itertools.chain(*self._asked.values())
         ):
-            self.evaluation(cell, tested)  # settings that do not go together
+            told = self.evaluation(cell, tested)  # which refuses what does not go together
+            own = (self.config["imported"] or {}).get(cell.method, {})
+            facts = self.facts.get(cell.dataset)
+            whitened = "whitened" in (told["space"], own.get("space"))
+            if whitened and facts and (fault := checks.whitening_fault(cell.dataset, facts)):
+                raise InputError(f"space 'whitened': {fault}")
 
     def base(self, method: str) -> str:
         """Return the folder in `dclib.methods` of a method of this configuration."""
@@ -431,9 +436,14 @@ class Grid:
             each.key: each.sections for each in overrides.read(base.get("overrides") or {})
         }
         own, others = _points(self.all_evaluations()), list[dict[str, str]]()
+        teachers = [
+            _point(Cell(cell.dataset, _TEACHER, tested.network, "", 0))
+            for cell, tested in self.all_evaluations()
+            if self.evaluation(cell, tested)["labels"] == "teacher"
+        ]
         for override in self._overrides:
             for section, settings in override.sections.items():
-                points = own
+                points = own + teachers * (section == "reference_network")
                 if inherited.get(override.key, {}).get(section) == settings:
                     others = others or _points(
                         itertools.chain(*map(_evaluations, _sections(base).values()))
@@ -495,6 +505,7 @@ def _evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
 
 
 _NOTHING = Trained("", "")
+_TEACHER = "teacher"  # where a network that labels the images stands among methods
 
 
 def _experiments(imported: Mapping[str, Any], seeds: Sequence[int]) -> Sequence[int]:
@@ -526,6 +537,8 @@ def _uses(section: str, imported: Collection[str], point: Mapping[str, str]) -> 
     """Whether what is made at a point depends on the settings of a section."""
     folder = base(point["method"], imported)
     if section == "reference_network":
+        if folder == _TEACHER:
+            return True
         return "reference" in methods.face(folder).teachers
     return section in ("evaluation", point["method"], folder)
 

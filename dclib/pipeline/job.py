@@ -18,6 +18,7 @@ import torch
 
 from dclib import devices, files, methods, provenance, runner
 from dclib.data.synthetic import SyntheticSet
+from dclib.data.whitening import Whitening
 from dclib.errors import Damaged, InputError
 from dclib.pipeline import locks
 from dclib.pipeline.plan import Job
@@ -62,11 +63,17 @@ class Running:
         """The settings of the cell's method."""
         return methods.face(self.job.method).settings(**self.job.settings)
 
-    @property
+    @functools.cached_property
     def teachers(self) -> dict[str, Reference]:
-        """The networks that a selection looks at, by the name of their kind."""
-        found = {name: self.input(name) for name in self.job.inputs if name != "data"}
-        return {name: Reference.load(path, self.device) for name, path in found.items() if path}
+        """The networks trained on real images that the job looks at, by the name of their kind."""
+        path = self.input("reference")
+        return {"reference": Reference.load(path, self.device)} if path else {}
+
+    @functools.cached_property
+    def whitening(self) -> Whitening | None:
+        """What whitens images of the data set, where the job has to do with such."""
+        path = self.input("whitening")
+        return Whitening.load(path) if path else None
 
     @property
     def data(self) -> Path:
@@ -86,7 +93,8 @@ class Running:
         """The arguments of `dclib.runner.run` that say how it is taken up again."""
         return {
             "checkpoint": Path(self.job.files.checkpoint),
-            "digest": provenance.digest(self.job.mark, self._inputs),
+            "kept": Path(self.job.files.kept) if self.job.grows else None,
+            "digest": provenance.digest(self.job.begun, self._inputs),
             "checkpoint_seconds": self._execution["checkpoint_seconds"],
             "description": self.job.title,
         }

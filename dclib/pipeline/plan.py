@@ -26,8 +26,8 @@ from dclib.teachers.reference import settings as reference
 
 AGGREGATES: Mapping[str, Aggregate] = {**tables.TABLES, **figures.FIGURES}
 RULES = (
-    "prepare", "reference_network", "select", "import_set", "export", "condense", "evaluate",
-    *AGGREGATES,
+    "prepare", "whiten", "reference_network", "select", "import_set", "export", "condense",
+    "evaluate", *AGGREGATES,
 )  # fmt: skip
 EXPORTS = {
     "pt": "set.pt", "images": "images_best.pt", "labels": "labels_best.pt", "npz": "set.npz",
@@ -46,12 +46,14 @@ class Files:
         outputs: by name; the last one, `record`, says what the others were made of, and is written
             when they are safe.
         checkpoint: what a job that was ended goes on from.
+        kept: what a finished one has left for one of more iterations or networks to go on from.
     """
 
     outputs: Mapping[str, str]
     log: str
     benchmark: str
     checkpoint: str
+    kept: str
 
     @property
     def record(self) -> str:
@@ -72,6 +74,9 @@ def files(rule: str, results: str, cell: Cell = WILDCARDS, tested: str = TESTED)
     elif rule == "prepare":
         stem = f"{cell.dataset}/data"
         outputs = {"data": f"{stem}.safetensors"}
+    elif rule == "whiten":
+        stem = f"{cell.dataset}/whitening"
+        outputs = {"whitening": f"{stem}.safetensors"}
     elif rule == "reference_network":
         stem = f"{cell.dataset}/reference/{cell.network}/network"
         outputs = {"network": f"{stem}.safetensors"}
@@ -86,12 +91,13 @@ def files(rule: str, results: str, cell: Cell = WILDCARDS, tested: str = TESTED)
         outputs = {"set": f"{stem}.safetensors", "png": f"{stem}.png"}
         outputs |= {"trace": f"{place}/trace.csv"} if rule == "condense" else {}
     outputs["record"] = record or f"{stem}.json"
+    beside = f"{results}/{place}/" if record else f"{results}/{stem}."
     return Files(
         {name: f"{results}/{path}" for name, path in outputs.items()},
         log=f"{results}/{stem}.log",
         benchmark=f"{results}/{stem}.benchmark.tsv",
-        checkpoint=f"{results}/{place if record else stem}"
-        f"{'/' if record else '.'}checkpoint.safetensors",
+        checkpoint=f"{beside}checkpoint.safetensors",
+        kept=f"{beside}state.safetensors",
     )
 
 
@@ -110,6 +116,7 @@ class Job:
         inputs: the files that it reads and other jobs make, by name.
         method: of a set, the folder in `dclib.methods` that makes it.
         source: the file that it reads and no job makes, of an imported set.
+        grows: see `dclib.methods.Face`.
     """
 
     rule: str
@@ -123,6 +130,7 @@ class Job:
     files: Files
     method: str = ""
     source: str = ""
+    grows: tuple[str, ...] = ()
 
     @property
     def point(self) -> Cell:
@@ -148,6 +156,12 @@ class Job:
             "code": self.code,
             "data": self.data,
         }
+
+    @property
+    def begun(self) -> dict[str, Any]:
+        """The part of the mark that a checkpoint has to fit."""
+        settings = {name: told for name, told in self.settings.items() if name not in self.grows}
+        return {**self.mark, "settings": settings}
 
     def inputs_mark(self, sha256: Callable[[str], str]) -> dict[str, str]:
         """Return the mark's part that tells of the inputs; a data set is known by `data` already.
@@ -196,6 +210,8 @@ class Plan:
             return self.aggregate(rule)
         if rule == "prepare":
             return self.prepare(wildcards["dataset"])
+        if rule == "whiten":
+            return self.whiten(wildcards["dataset"])
         if rule == "reference_network":
             return self.reference(wildcards["dataset"], wildcards["network"])
         *names, seed = (wildcards[name] for name in Cell._fields)
@@ -226,6 +242,15 @@ class Plan:
                 },
                 ("dclib.data.sources", sources.module_name(options["source"])),
                 data=self._content(options),
+            ),
+        )
+
+    def whiten(self, dataset: str) -> Job:
+        """Return the job that fits what whitens the images of a data set."""
+        return self._once(
+            ("whiten", dataset),
+            lambda: self._job(
+                "whiten", {"dataset": dataset}, {}, ("dclib.data.whitening",), dataset=dataset
             ),
         )
 
@@ -265,6 +290,7 @@ class Plan:
                     for teacher in face.teachers
                 },
                 method=name,
+                grows=face.grows,
             )
 
         return self._once(("set", cell), describe)
@@ -293,6 +319,7 @@ class Plan:
             | {"experiment": cell.seed if settings.experiments else 0},
             ("dclib.methods.imported.settings", "dclib.methods.imported.method"),
             dataset=cell.dataset,
+            made={"whitening": (self.whiten(cell.dataset),)} if told["space"] == "whitened" else {},
             besides=provenance.digest(content),
             method="imported",
             source=str(source),
@@ -317,23 +344,30 @@ class Plan:
         def describe() -> tuple[Job, tuple[Job, ...]]:
             face = methods.face(self.grid.base(cell.method))
             settings = evaluation.Settings(**self.grid.evaluation(cell, tested))
+            recipe = evaluation.recipe_of(settings, face.recipe)
+            modules = [
+                "dclib.runner",
+                "dclib.applications.evaluation.evaluate",
+                f"dclib.training.recipes.{recipe}",
+            ]
+            if settings.augmentation:
+                modules.append(f"dclib.training.augmentation.{settings.augmentation_way}")
+            made = {} if face.kind == "whole" else {"set": (self.set(cell),)}
+            if settings.space == "whitened":
+                made["whitening"] = (self.whiten(cell.dataset),)
+                modules.append("dclib.data.whitening")
+            if recipe == evaluation.ORDINARY and settings.labels == "teacher":
+                made["reference"] = (self.reference(cell.dataset, tested.network),)
+                modules.append("dclib.teachers.reference.teacher")
             return self._job(
                 "evaluate",
                 {**cell._asdict(), "tested": tested.network, "protocol": tested.protocol},
                 evaluation.relevant(settings, face.recipe),
-                (
-                    "dclib.runner",
-                    "dclib.applications.evaluation.evaluate",
-                    f"dclib.training.recipes.{evaluation.recipe_of(settings, face.recipe)}",
-                    *(
-                        [f"dclib.training.augmentation.{settings.augmentation_way}"]
-                        if settings.augmentation
-                        else []
-                    ),
-                ),
+                tuple(modules),
                 dataset=cell.dataset,
-                made={} if face.kind == "whole" else {"set": (self.set(cell),)},
+                made=made,
                 tested=tested.stem,
+                grows=evaluation.GROWS,
             )
 
         return self._once(("evaluate", cell, tested), describe)
@@ -401,6 +435,7 @@ class Plan:
         tested: str = TESTED,
         method: str = "",
         source: str = "",
+        grows: tuple[str, ...] = (),
     ) -> tuple[Job, tuple[Job, ...]]:
         """Describe a job, and name those that make what it reads.
 
@@ -409,7 +444,7 @@ class Plan:
             made: by the output of theirs that is read, other jobs that it reads from.
             data: the digest of what is read where there is no prepared file.
             besides: the digest of what is read beside that.
-            method, source: see `Job`.
+            method, source, grows: see `Job`.
         """
         prepared = tuple(self.prepare(name) for name in (dataset, *data_sets) if name)
         outputs = {"reference": "network"}
@@ -432,5 +467,6 @@ class Plan:
             files(rule, self.results, place, tested),
             method,
             source,
+            grows,
         )
         return job, (*prepared, *(each for jobs in (made or {}).values() for each in jobs))

@@ -38,8 +38,10 @@ def predicted_mib(job: Job, device: str) -> int:
     spec = networks.parse(job.tested or job.cell["network"])
     each = spec.activation_bytes(channels, (height, width))
     parameters = spec.parameters(channels, (height, width), classes)
-    peak = _peak(job, each, parameters, classes)
-    return job_mib(peak, parameters, Path(data).stat().st_size, device)
+    peak, held = _peak(job, each, parameters, classes), Path(data).stat().st_size
+    if "whitening" in job.inputs:  # images in float32, and what whitens them
+        held += 4 * held + 4 * (channels * height * width) ** 2
+    return job_mib(peak, parameters, held, device)
 
 
 def job_mib(peak: int, parameters: int, data_bytes: int, device: str) -> int:
@@ -48,7 +50,7 @@ def job_mib(peak: int, parameters: int, data_bytes: int, device: str) -> int:
     Args:
         peak: bytes that its computation takes besides the data and the network.
         parameters: how many weights the network has.
-        data_bytes: size of the prepared data set, which the job maps.
+        data_bytes: size of the prepared data set, which the job maps, and of what it makes of it.
         device: what the config asks for; all but `cpu` may be a GPU.
     """
     held = _IMPORTED + data_bytes + 6 * 4 * parameters + 40 * 2**20

@@ -93,11 +93,15 @@ class Staleness:
 
     Args:
         again: rules, or paths of outputs, that shall be made again although nothing has changed.
+
+    Attributes:
+        asked: the jobs that were looked at and shall be made again for this reason.
     """
 
     def __init__(self, plan: Plan, hashes: Hashes, again: Collection[str] = ()) -> None:
         self._plan, self._hashes, self._again = plan, hashes, frozenset(again)
         self._states: dict[str, State] = {}
+        self.asked: list[Job] = []
 
     def of(self, job: Job) -> State:
         """Return the state of a job, which is current only if those that it reads from are."""
@@ -113,9 +117,12 @@ class Staleness:
             return State(
                 STALE, "nothing beside it says what it was made from, as of a version before 0.2"
             )
+        asked = job.rule in self._again or not self._again.isdisjoint(job.files.outputs.values())
+        if asked:
+            self.asked.append(job)
         if missing:
             return State(MISSING)
-        if job.rule in self._again or not self._again.isdisjoint(job.files.outputs.values()):
+        if asked:
             return State(STALE, "it is asked to be made again")
         try:
             record = files.read_json(job.files.record)
@@ -146,6 +153,7 @@ class Staleness:
                 "condense": "set",
                 "import_set": "set",
                 "reference_network": "reference network",
+                "whiten": "whitening",
             }
             maker, state = waiting[0]
             more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""

@@ -138,7 +138,9 @@ class Pipeline:
         asked = self._workflow.dag_settings
         asked.rerun_triggers = frozenset({RerunTrigger.MTIME})
         self._workflow.dag.ignore_incomplete = True  # a record is written last
-        again = RULES if asked.forceall else asked.forcerun
+        again = {*(RULES if asked.forceall else asked.forcerun)}
+        if asked.forcetargets:
+            again |= {*_targets()}
         return Staleness(self.plan, self._hashes, again)
 
     def methods(self, kind: str) -> str:
@@ -209,15 +211,15 @@ class Pipeline:
     def cell_files(self) -> list[str]:
         """Return every file of every cell of the configuration.
 
-        Prepared data and reference networks, which only jobs read, are among them where they are
-        there, so that damage is found.
+        Prepared data, whitenings and reference networks, which only jobs read, are among them where
+        they are there, so that damage is found.
         """
         with in_one_line():
             return [
                 path
                 for job in self.plan.of_grid()
                 for path in job.files.outputs.values()
-                if job.rule not in ("prepare", "reference_network") or Path(path).exists()
+                if job.rule not in ("prepare", "whiten", "reference_network") or Path(path).exists()
             ]
 
     def aggregate_files(self, *suffixes: str) -> list[str]:
@@ -258,25 +260,37 @@ class Pipeline:
         return of
 
     def hold(self) -> None:
-        """Let no other run work on the results until this process ends."""
+        """Let no other run work on the results until this process ends.
+
+        What is asked to be made again is made from the start.
+        """
         with in_one_line():
             locks.hold_run(self.results)
+        for job in self._staleness.asked:
+            Path(job.files.kept).unlink(missing_ok=True)
 
     def check_targets(self) -> None:
         """Refuse a target that no rule makes, once all rules are known.
 
         Snakemake's own message says nothing of those that there are.
         """
-        from snakemake.cli import get_argument_parser
-
-        if not self._main or "snakemake" not in sys.argv[0]:
+        if not self._main:
             return
         rules = self._workflow.rules
         names = [rule.name for rule in rules if not rule.has_wildcards()]
-        for target in get_argument_parser().parse_known_args()[0].targets:
+        for target in _targets():
             path = target if Path(target).is_absolute() else os.path.relpath(target)
             if target not in names and not any(rule.is_producer(path) for rule in rules):
                 sys.exit(
                     f"error: target '{target}' is not one of {', '.join(names)}, nor the path of a "
                     f"file that a rule makes under {self.results}/{did_you_mean(target, names)}"
                 )
+
+
+def _targets() -> list[str]:
+    """The targets on Snakemake's command line, as they were written."""
+    from snakemake.cli import get_argument_parser
+
+    if "snakemake" not in sys.argv[0]:
+        return []
+    return [*get_argument_parser().parse_known_args()[0].targets]

@@ -52,7 +52,8 @@ def survey(plan: Plan, staleness: Staleness, run_started: float | None) -> list[
     Args:
         run_started: since when a run is at work, or None (see `dclib.pipeline.locks.started`).
     """
-    return [_look(job, staleness, run_started) for job in plan.of_grid() if job.rule != "prepare"]
+    jobs = [job for job in plan.of_grid() if job.rule not in ("prepare", "whiten")]
+    return [_look(job, staleness, run_started) for job in jobs]
 
 
 def _look(job: Job, staleness: Staleness, run_started: float | None) -> Report:

@@ -69,6 +69,10 @@ _ALL = (
                 key_of(cell, tested): bool(grid.evaluation(cell, tested)["augmentation"])
                 for cell, tested in grid.evaluations()
             },
+            "taught": {
+                key_of(cell, tested): grid.evaluation(cell, tested)["labels"] == "teacher"
+                for cell, tested in grid.evaluations()
+            },
         },
     ),
     _described(

@@ -32,7 +32,8 @@ COMPARED = (
     "the difference of this run's mean to them."
 )
 SCORED = (
-    f"{MEANING} DD-Ranking's scores are of fractions: HLR is whole less this set, less is better; "
+    f"{MEANING} DD-Ranking's scores are of fractions: HLR is whole less this set, less is better, "
+    "and there is none where a teacher labels; "
     "IOR is this set less random; LRS = scaled((IOR - HLR) / 2); ARS = scaled((IOR of this "
     "protocol + IOR of the first one without augmentation) / 2), where this one augments; scaled(x)"
     " = (exp(x) - exp(-1)) / (exp(1) - exp(-1)). No learning rate and no epoch is chosen by test "
@@ -94,7 +95,8 @@ def compared(work: Work) -> None:
 
 def scored(work: Work) -> None:
     """Write DD-Ranking's scores of every set."""
-    table = score(work.rows(), work.settings["expected"], work.settings["augmented"])
+    told = (work.settings[name] for name in ("expected", "augmented", "taught"))
+    table = score(work.rows(), *told)
     write(table, work.outputs, SCORED, changed=work.settings["changed"])
 
 
@@ -199,7 +201,10 @@ def compare(
 
 
 def score(
-    evaluations: pd.DataFrame, expected: Mapping[str, int], augmented: Mapping[str, bool]
+    evaluations: pd.DataFrame,
+    expected: Mapping[str, int],
+    augmented: Mapping[str, bool],
+    taught: Mapping[str, bool],
 ) -> pd.DataFrame:
     """Return DD-Ranking's scores, a row for each cell of `summarise` but random and whole.
 
@@ -207,6 +212,7 @@ def score(
         evaluations: from `collect`.
         expected: as for `compare`.
         augmented: whether the images are augmented, by the same keys.
+        taught: whether a teacher labels them, by the same keys; then there is no HLR.
 
     Returns:
         The columns of `KEY`, mean, std, n, n_of_grid, hlr, ior, lrs, ars; empty where what they are
@@ -215,10 +221,12 @@ def score(
     table = _with_expected(summarise(evaluations), expected)
     random, whole = _beside(table)
     means = (table["mean"] / 100).tolist()
-    table["hlr"] = list(map(scores.hard_label_recovery, (whole / 100).tolist(), means))
+    keys = [tuple(row) for row in table[KEY].values]
+    by_teacher = pd.Series([taught["/".join(key)] for key in keys], table.index)
+    whole = (whole / 100).mask(by_teacher)
+    table["hlr"] = list(map(scores.hard_label_recovery, whole.tolist(), means))
     table["ior"] = list(map(scores.improvement_over_random, means, (random / 100).tolist()))
     table["lrs"] = list(map(scores.label_robust, table["ior"], table["hlr"]))
-    keys = [tuple(row) for row in table[KEY].values]
     plain: dict[tuple[str, ...], float] = {}  # the first IOR without augmentation
     for key, ior in zip(keys, table["ior"].tolist(), strict=True):
         if not augmented["/".join(key)]:

@@ -54,6 +54,30 @@ class Variety:
     restart_momentum: bool = True
 
 
+@dataclasses.dataclass(frozen=True)
+class Soft:
+    """Labels that a teacher gives to the images of a batch, as they are after all changes.
+
+    Attributes:
+        teacher: what makes logits of images; in evaluation mode.
+        temperature: what all logits are divided by, the networks' own as well.
+    """
+
+    teacher: nn.Module
+    temperature: float = 1.0
+
+    def losses(
+        self,
+        images: Float[Tensor, "models batch channels height width"],
+        logits: Float[Tensor, "models batch classes"],
+    ) -> Float[Tensor, "models batch"]:
+        """Return the cross-entropy of every image with what the teacher says of it."""
+        with torch.no_grad():
+            said = self.teacher(images.flatten(0, 1)).view(logits.shape)
+        likely = (said / self.temperature).softmax(-1)
+        return -(likely * (logits / self.temperature).log_softmax(-1)).sum(-1)
+
+
 class SGD:
     """Trains the networks of an ensemble, each on batches of its own order.
 
@@ -69,14 +93,17 @@ class SGD:
         schedule: Schedule,
         variety: Variety = Variety(),
         lr: float | None = None,
+        labels: Soft | None = None,
     ) -> None:
         """Begin before the first epoch.
 
         Args:
             lr: what the learning rate begins with, if it is not that of the schedule.
+            labels: what is learnt, if it is not the labels of the examples.
         """
         self.ensemble, self.examples, self.schedule = ensemble, examples, schedule
         self._first_lr = schedule.lr if lr is None else lr
+        self.labels = labels
         self.variety, self.way = variety, augmentation.way(variety.way)
         self.lr = torch.tensor(self._first_lr, device=examples.labels.device)
         self.velocities = [torch.zeros_like(parameter) for parameter in ensemble.parameters]
@@ -171,8 +198,11 @@ class Step:
         if mixed:
             images, share = mixing.cut(images, **mixed)
         logits = ensemble(images)
-        losses = self._losses(logits, labels)
-        if mixed:
+        if self._sgd.labels is not None:
+            losses = self._sgd.labels.losses(images, logits)
+        else:
+            losses = self._losses(logits, labels)
+        if mixed and self._sgd.labels is None:
             index = self.batch.gather(1, mixed["partner"])
             other = self._losses(logits, examples.labels[index])
             losses = torch.lerp(losses, other, share)

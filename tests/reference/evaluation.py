@@ -11,13 +11,14 @@ from dclib.training.augmentation import dc, dsa
 from reference import siamese
 
 
-def train(network, images, labels, settings, random, lr=None):
+def train(network, images, labels, settings, random, lr=None, teacher=None):
     """Train `network` by a protocol, one image after another where they are changed.
 
     Args:
         settings: `dclib.applications.evaluation.settings.Settings`.
         random: a stream for each kind of random number, as the recipe takes them.
         lr: what the learning rate begins with, if it is not that of the settings.
+        teacher: what labels the images of every batch, if `labels` do not count.
     """
     lr, dropped = lr or settings.lr, 0
     drops = [int(settings.epochs * part) for part in settings.lr_drops]
@@ -55,6 +56,11 @@ def train(network, images, labels, settings, random, lr=None):
                 partner, box = mixes["partner"][begin:], mixes["box"][begin]
                 pictures, other, share = _mixed(pictures, targets, partner, box)
             logits = network(pictures)
+            if teacher is not None:
+                with torch.no_grad():
+                    targets = F.softmax(teacher(pictures) / settings.temperature, dim=1)
+                logits, share = logits / settings.temperature, torch.zeros(len(batch))
+                other = targets
             losses = (1 - share) * F.cross_entropy(logits, targets, reduction="none")
             losses = losses + share * F.cross_entropy(logits, other, reduction="none")
             gradients = torch.autograd.grad(losses.mean(), list(network.parameters()))

@@ -40,6 +40,7 @@ SCENARIOS = (
     *(f"evaluate {network}" for network in
       ("ConvNet 20 tf32 -", "ConvNet 3 bf16 idc:color,crop,cutout,flip,scale,rotate",
        "ConvNet 20 bf16 crop,scale,rotate,noise", "ConvNet 1 tf32 crop,scale",
+       "ConvNet 3 tf32 teacher:color,flip",
        "MLP 3 bf16 -", "LeNet 3 bf16 -", "ConvNet-layernorm 3 bf16 -", "AlexCifarNet 3 bf16 -",
        "ResNet18BN_AP 3 bf16 crop,scale,rotate,noise")),
     "distill LeNet", "distill AlexCifarNet", "reference ConvNet", "reference ResNet18BN_AP",
@@ -349,6 +350,7 @@ def condense(network, precision):
 def evaluation(network, models, precision, augmentation=(), images=20, batch=16, **more):
     from dclib.applications.evaluation import evaluate
     from dclib.data.synthetic import SyntheticSet
+    from dclib.networks import plans as networks
     from dclib.training.examples import Examples
 
     settings = evaluate.Settings(
@@ -357,7 +359,10 @@ def evaluation(network, models, precision, augmentation=(), images=20, batch=16,
     )  # fmt: skip
     data, labels = data_set(3, (32, 32)), torch.empty(images, dtype=torch.int64)
     training = SyntheticSet.like(data, torch.empty(images, 3, 32, 32), labels)
-    made = evaluate.Evaluation(network, settings, data, training, CUDA)
+    teacher = None
+    if settings.labels == "teacher":
+        teacher = networks.build(network, 3, (32, 32), 10).to(CUDA).eval()
+    made = evaluate.Evaluation(network, settings, data, training, CUDA, teacher=teacher)
     assert isinstance(made.examples, Examples)
     return made
 
@@ -369,6 +374,8 @@ def evaluate(network, models, precision, kinds):
         way, _, kinds = kinds.rpartition(":")
         kinds = () if kinds == "-" else tuple(kinds.split(","))
         more = {"augmentation_way": way, "cutmix": 0.5} if way else {}
+        if way == "teacher":
+            more = {"augmentation_way": "dsa", "labels": "teacher"}
         made = evaluation(network, int(models), precision, kinds, **more)
         assert made.together == int(models)
         with devices.precision(CUDA, precision):

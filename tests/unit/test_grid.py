@@ -171,6 +171,39 @@ def test_reference_networks_have_settings_by_data_set_and_network():
     }  # fmt: skip
 
 
+def test_a_teacher_that_labels_is_a_reference_network_of_the_tested_one():
+    taught = {
+        "evaluation": {"networks": ["MLP"], "protocols": ["dc", "taught"]},
+        "protocols": {"taught": {"labels": "teacher"}},
+        "methods": ["random"],
+        "networks": ["ConvNet"],
+        **NO_TABLES,
+    }
+    told = {"network=MLP": {"reference_network": {"epochs": 3}}}
+    made = grid(**taught, overrides=told)
+    assert made.reference("MNIST", "MLP")["epochs"] == 3
+    with pytest.raises(InputError, match="has network 'LeNet'; there are ConvNet, MLP"):
+        grid(**taught, overrides={"network=LeNet": told["network=MLP"]})
+    with pytest.raises(InputError, match="no cell that fits its conditions uses 'reference_netw"):
+        grid(**taught | {"evaluation": {}}, overrides={"network=ConvNet": told["network=MLP"]})
+
+
+def test_images_that_are_too_large_are_not_whitened():
+    large = {"datasets": [{"name": "MNIST", "image_size": 200}], "networks": ["ConvNet"]}
+    with pytest.raises(InputError, match="images of 'MNIST' are too large to be whitened: 1 x 200"):
+        grid(**large, evaluation={"space": "whitened"}, methods=["random"], **NO_TABLES)
+
+
+def test_mtt_whitens_where_its_authors_do():
+    made = grid(evaluation={"protocols": ["mtt"]}, methods=["random"], **NO_TABLES)
+    spaces = {
+        (cell.dataset, cell.ipc): made.evaluation(cell, how)["space"]
+        for cell, how in made.evaluations()
+    }
+    assert spaces["CIFAR10", "1"] == spaces["CIFAR10", "10"] == "whitened"
+    assert spaces["CIFAR10", "15"] == spaces["MNIST", "1"] == spaces["SVHN", "10"] == "normalised"
+
+
 def test_overrides_of_the_base_need_not_fit_the_grid_of_an_overlay():
     small = {"datasets": ["digits"], "networks": ["MLP"], "methods": ["random"], **NO_TABLES}
     assert grid(**small).cells()

@@ -21,6 +21,8 @@ CASES = {
     "dc": {},
     "dc on MNIST": {"augmentation": ("crop", "scale", "rotate")},
     **{name: {} for name in ("dsa", "idc", "mtt", "dcbench-none", "dcbench-dsa")},
+    "dc with a teacher": {"labels": "teacher"},
+    "idc with a teacher": {"labels": "teacher", "temperature": 4.0},
 }
 
 
@@ -30,8 +32,8 @@ def chosen(digits):
     return dataclasses.replace(made, images=made.images.double())
 
 
-def build():
-    with global_seed(0, CPU):
+def build(seed=0):
+    with global_seed(seed, CPU):
         return networks.build("ConvNet-width4", 1, (8, 8), 10).double()
 
 
@@ -44,10 +46,13 @@ def test_a_training_is_that_of_the_plain_loop(digits, chosen, case):
     parameters = {"lr": torch.tensor(0.07)} if settings.own_lr else {}
     network = build()
     expected = copy.deepcopy(network)
-    recipe = ordinary.create(Examples(chosen.images, chosen.labels, digits), settings, parameters)
+    teacher = build(1).eval() if settings.labels == "teacher" else None
+    examples = Examples(chosen.images, chosen.labels, digits)
+    recipe = ordinary.create(examples, settings, parameters, teacher)
     trained = recipe.train([network], [Streams("model")], lambda ensemble: None)
     lr = 0.07 if parameters else 0.1
-    plain.train(expected, chosen.images, chosen.labels, settings, Streams("model"), lr)
+    random = Streams("model")
+    plain.train(expected, chosen.images, chosen.labels, settings, random, lr, teacher)
     (made,) = trained.each()
     for one, other in zip(made.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)

@@ -170,7 +170,9 @@ def test_scores_of_dd_ranking_worked_by_hand(grid, tmp_path):
         paths = [*paths, augmented]
     rows = tabulation.collect(paths, tmp_path)
     keys = {"/".join(map(str, key)): 1 for key in rows[tabulation.KEY].values}
-    table = tabulation.score(rows, keys, {key: key.endswith("dsa") for key in keys})
+    augmented = {key: key.endswith("dsa") for key in keys}
+    taught = dict.fromkeys(keys, False)
+    table = tabulation.score(rows, keys, augmented, taught)
     assert set(table["method"]) == {"dc"}
     table = table[table["ipc"] == "1"].reset_index()
     assert table["hlr"].tolist() == pytest.approx([0.07, 0.07])
@@ -182,6 +184,12 @@ def test_scores_of_dd_ranking_worked_by_hand(grid, tmp_path):
     assert table["ars"][1] == pytest.approx((1.309964 - 0.367879) / 2.350402, abs=1e-5)
     tabulation.write(table, outputs(tmp_path, "s", "csv", "md", "tex"), tabulation.SCORED)
     assert "| 0.070 | 0.320 | 0.326 |" in (tmp_path / "s.md").read_text()
+    # HLR is of hard labels, and there is none where a teacher labels.
+    again = tabulation.score(rows, keys, augmented, augmented)
+    of_teacher = again["protocol"] == "dsa"
+    assert again["hlr"].isna().equals(of_teacher)
+    assert again.loc[of_teacher, "lrs"].isna().all()
+    assert again.loc[again["ipc"] == "1", "ior"].tolist() == pytest.approx([0.32, 0.22])
 
 
 @pytest.fixture

@@ -197,6 +197,78 @@ def test_a_whole_checkpoint_is_resumed(digits, tmp_path):
     assert again.losses == first.losses
 
 
+def more(work, folder, **options):
+    """Run without an interruption, and leave what a longer run goes on from."""
+    return runner.run(
+        work, Streams("cell"), checkpoint=folder / "checkpoint.safetensors",
+        kept=folder / "state.safetensors", **options,
+    )  # fmt: skip
+
+
+def test_more_iterations_go_on_to_the_same_bytes(digits, tmp_path, caplog):
+    steps = []
+
+    class Counted(GradientMatching):
+        def step(self, state):
+            steps.append(self.iterations)
+            return super().step(state)
+
+    def work(iterations, **changes):
+        settings = Settings(iterations=iterations, real_batch=8, outer_steps=2, **changes)
+        return Counted("ConvNet-width4", settings, digits, 2, CPU)
+
+    caplog.set_level("INFO")
+    whole, trace = more(work(5), tmp_path / "whole")
+    more(work(3), tmp_path)
+    steps.clear()
+    made, progress = more(work(5), tmp_path)
+    assert steps == [5, 5]
+    assert made.fingerprint == whole.fingerprint
+    assert progress.trace() == trace.trace()
+    assert progress.resumed_from == [3]
+    # Two are no part of five, and other settings are another computation: nothing to warn of.
+    for other in (work(2), work(6, lr_img=0.2)):
+        steps.clear()
+        more(other, tmp_path / "other")
+        expected = more(other, tmp_path)[0]
+        assert steps == 2 * other.iterations * [other.iterations]
+        assert expected.fingerprint == more(other, tmp_path / "other")[0].fingerprint
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_more_networks_go_on_and_fewer_are_the_first(digits, tmp_path):
+    trained = []
+
+    class Counted(Evaluation):
+        def _train_and_test(self, seeds):
+            trained.extend(seeds)
+            return super()._train_and_test(seeds)
+
+    chosen = SyntheticSet.like(digits, digits.normalise(digits.train_images[:10]), torch.arange(10))
+
+    def evaluate(models, folder, together=1, **changes):
+        settings = evaluation.Settings(models=models, epochs=2, curve_points=2, **changes)
+        work = Counted("ConvNet-width4", settings, digits, chosen, CPU)
+        work.together = together
+        trained.clear()
+        results, progress = more(work, folder, first_of_more=True)
+        assert progress.iteration == models
+        rows = results.rows.drop(columns="seconds")
+        return rows.to_csv(), results.curve.to_csv(), len(trained)
+
+    rows, curve, _ = evaluate(5, tmp_path / "whole")
+    first, first_curve, _ = evaluate(2, tmp_path / "first")
+    assert rows.startswith(first)
+    assert evaluate(2, tmp_path) == (first, first_curve, 2)
+    assert evaluate(5, tmp_path) == (rows, curve, 3)
+    assert evaluate(2, tmp_path) == (first, first_curve, 0)
+    assert evaluate(5, tmp_path) == (rows, curve, 0)
+    assert evaluate(2, tmp_path, lr=0.02)[2] == 2
+    # However many a step trains.
+    side_by_side = [evaluate(models, tmp_path / "gpu", 4)[2] for models in (3, 9, 4)]
+    assert side_by_side == [3, 6, 0]
+
+
 @pytest.mark.parametrize("other", ["settings", "network", "ipc", "stream", "statistics"])
 def test_a_checkpoint_of_another_run_is_not_resumed(digits, tmp_path, other, caplog):
     """Also without a digest, as the library is used by itself."""

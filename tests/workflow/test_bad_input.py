@@ -114,6 +114,7 @@ CONFIGS = [
     ("evaluation.protocol", "own", "is now written as {evaluation: {protocols: [own]}}", "`own`"),
     ("protocols", {"mine": {"like": "dcc"}}, "(did you mean 'dc'?)", "one of dc, dsa, idc"),
     ("protocols", {"dc": {"epochs": 1}}, "there is a protocol of this name", "'like'"),
+    ("protocols", {"mine": {"labels": "teached"}}, "(did you mean 'teacher'?)", "one of own, hard"),
     ("overrides", {"protocol=dsa": {"evaluation": {}}}, "has protocol 'dsa'", "there are dc, dd"),
     ("execution.device", "gpu", '"gpu"', "auto, cpu, cuda or cuda:N"),
     ("overrides", {"datset=MNIST": {}}, "'datset' (did you mean 'dataset'?)", "method, network"),

@@ -4,7 +4,14 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 from pipeline import CONFIG, clone, folder
+
+from dclib.data import sources
+from dclib.data.synthetic import SyntheticSet
+from dclib.data.whitening import Whitening
+from dclib.methods.random import method as random
+from dclib.seeding import Streams
 
 NETWORK = "ConvNet-width4"
 TABLES = [f"results/tables/{name}.csv" for name in ("table1", "evaluations", "scores")]
@@ -105,3 +112,49 @@ def test_another_protocol_computes_itself_alone(project):
     refused = project.snakemake("-n", "--cores", "1", path.replace("idc", "idcc"), check=False)
     assert refused.returncode != 0
     assert "protocol 'idcc' is neither known nor in 'protocols'" in refused.stdout + refused.stderr
+
+
+def test_a_teacher_that_labels_and_whitened_images(project, tmp_path):
+    """What they need is made first, once, and only where a protocol asks for it."""
+    project = project.copy(tmp_path / "project")
+    white = project.root / "sets" / "images_best.pt"
+    white.parent.mkdir()
+    data = sources.read({"name": "digits", "source": "digits"})
+    chosen = random.select(data, 1, Streams("theirs"))
+    torch.save(Whitening.fit(data).apply(data.pixels(chosen.images)), white)
+    torch.save(chosen.labels, white.with_name("labels_best.pt"))
+    project.configure(
+        datasets=["digits"],
+        methods=["random", "theirs"],
+        imported={"theirs": {"file": f"{white}", "space": "whitened"}},
+        evaluation={**CONFIG["evaluation"], "protocols": ["white", "taught"]},
+        protocols={
+            "white": {"space": "whitened"},
+            "taught": {"labels": "teacher", "temperature": 2.0},
+        },
+        reference_network={"epochs": 1},
+    )
+    table = TABLES[0]
+    planned = [rule for rule, _ in project.planned(table)]
+    project.snakemake("--cores", "2", table)
+    assert {"whiten", "reference_network", "import_set", "evaluate"} <= set(planned)
+    place = project.root / "results/digits"
+    assert (place / "whitening.safetensors").exists()
+    assert (place / f"reference/{NETWORK}/network.safetensors").exists()
+    for stem, settings, inputs in (
+        ("white", {"space": "whitened"}, {"set", "whitening"}),
+        ("taught", {"labels": "teacher", "temperature": 2.0}, {"set", "reference"}),
+    ):
+        record = (
+            project.root / "results" / folder("digits", "random") / f"eval/{NETWORK}.{stem}.json"
+        )
+        told = json.loads(record.read_text())
+        assert settings.items() <= told["settings"].items()
+        assert told["made_from"]["inputs"].keys() == inputs
+    # Whitened by somebody, and brought back.
+    made = place / "theirs" / NETWORK / "ipc-1/seed-0/set.safetensors"
+    torch.testing.assert_close(SyntheticSet.load(made).images, chosen.images, rtol=0, atol=1e-4)
+    taught, plain = (read(project, "random", f"{NETWORK}{p}.csv") for p in (".taught", ""))
+    assert not taught["train_loss"].equals(plain["train_loss"])
+    assert "Protocol 'taught'" in (project.root / "results/tables/table1.md").read_text()
+    assert project.planned(table) == set()

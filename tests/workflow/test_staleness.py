@@ -90,6 +90,46 @@ def test_results_of_other_settings_are_stale_whatever_snakemake_knows(project, t
     assert project.planned() >= MADE_FROM_DC
 
 
+def test_more_of_the_same_is_not_done_twice(project, tmp_path):
+    whole = project.copy(tmp_path / "whole")
+    shutil.rmtree(whole.root / "results")
+
+    def make(where, path, **change):
+        log = where.root / "results" / path.replace(".csv", ".log").replace("safetensors", "log")
+        log.unlink(missing_ok=True)
+        where.configure(**change)
+        where.snakemake("--cores", "1", f"results/{path}")
+        told = log.read_text() if log.exists() else ""
+        return (where.root / "results" / path).read_bytes(), told
+
+    def rows(content):
+        return [line.rpartition(",")[0] for line in content.decode().splitlines()]
+
+    more = {"evaluation": {**CONFIG["evaluation"], "models": 4}}
+    few, _ = make(project, ROWS)
+    many, log = make(project, ROWS, **more)
+    assert rows(many)[:3] == rows(few)
+    assert re.findall("model (.) of 4", log) == ["3", "4"]
+    assert rows(many) == rows(make(whole, ROWS, **more)[0])
+    again, log = make(project, ROWS)
+    assert again == few
+    assert "model" not in log
+
+    later_set, log = make(project, SET, **later({"iterations": 5}))
+    assert "going on from the checkpoint after iteration 3" in log
+    assert later_set == make(whole, SET, **later({"iterations": 5}))[0]
+    trace = f"results/{DC}/trace.csv"
+    assert (project.root / trace).read_text() == (whole.root / trace).read_text()
+    first, log = make(project, SET)  # what three gave cannot be told from what five give
+    assert "starting afresh, the checkpoint is after iteration 5" in log
+    project.snakemake("--cores", "1", f"results/{SET}", "--forcerun", "condense")
+    assert (project.root / "results" / SET).read_bytes() == first
+    log = (project.root / "results" / DC / "set.log").read_text()
+    assert "going on" not in log.partition("afresh")[2]
+    record = json.loads((project.root / "results" / DC / "run.json").read_text())
+    assert (record["iterations"], record["resumed_from"]) == (3, [])
+
+
 def test_results_of_an_older_version_are_not_trusted(project):
     record = project.root / "results" / DC / "run.json"
     content = json.loads(record.read_text())

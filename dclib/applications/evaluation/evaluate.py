@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dclib import devices, footprint, graphs, memory
-from dclib.applications.evaluation.settings import ORDINARY, Settings, recipe_of
+from dclib.applications.evaluation.settings import GROWS, ORDINARY, Settings, recipe_of
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
+from dclib.fields import without
 from dclib.networks import names
 from dclib.networks import plans as networks
 from dclib.networks.plans import Network
 from dclib.seeding import Streams, global_seed
+from dclib.tensors import fingerprint
 from dclib.training import ensembles, recipes
 from dclib.training.ensembles import Ensemble
 from dclib.training.examples import Examples
@@ -48,7 +50,7 @@ class State:
     rows: Tensor  # float64 [models, 4]: test accuracy, train accuracy, train loss, seconds
     curve: Tensor  # float64 [models, points]: test accuracy
     seeds: Tensor  # int64 [models]
-    done: Tensor  # int64 scalar
+    done: Tensor  # int64 scalar: may be more than are asked for
 
     def state_dict(self) -> dict[str, Tensor]:
         return {
@@ -59,8 +61,12 @@ class State:
         }
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, tensor in self.state_dict().items():
-            tensor.copy_(tensors[name])
+        """Take over the rows of networks that are trained, however many are asked for now."""
+        done = int(tensors["done"])
+        for name in ("rows", "curve", "seeds"):
+            known, empty = tensors[name][:done], getattr(self, name)
+            setattr(self, name, torch.cat((known, empty[done:])))
+        self.done.fill_(done)
 
 
 class Evaluation:
@@ -80,17 +86,27 @@ class Evaluation:
         data: ImageDataset,
         training: SyntheticSet | None,
         device: torch.device,
+        whiten: Callable[[Tensor], Tensor] | None = None,
+        teacher: nn.Module | None = None,
     ) -> None:
         """Prepare the networks' training.
 
+        Args:
+            whiten: what makes whitened images of pixels, as `Whitening.apply` does; for settings
+                with space `whitened`.
+            teacher: what makes logits of normalised images; for settings with labels `teacher`.
+
         Raises:
-            InputError: the set, the network and the data do not fit together.
+            InputError: the set, the network and the data do not fit together, or `whiten` or
+                `teacher` is missing.
         """
         names.parse(network).check(data.image_size)
         self.network, self.settings, self.device = network, settings, device
         self._trained_on = [data.fingerprint, training and training.fingerprint]
+        self._teacher = teacher if settings.labels == "teacher" else None
+        if self._teacher is None and settings.labels == "teacher":
+            raise InputError("labels 'teacher': there is no teacher")
         self.data = data.to(device)
-        self.tested = Examples(self.data.test_images, self.data.test_labels, self.data)
         recipe, parameters = ORDINARY, dict[str, Tensor]()
         images, labels = self.data.train_images, self.data.train_labels
         if training is not None:
@@ -99,22 +115,33 @@ class Evaluation:
             recipe = recipe_of(settings, training.recipe)
             if recipe == training.recipe:
                 parameters = dict(training.parameters)
+        tested = self.data.test_images
+        if settings.space == "whitened":
+            if whiten is None:
+                raise InputError("space 'whitened': there is no whitening")
+            images = whiten(images if training is None else self.data.pixels(images))
+            tested = whiten(tested)
+        if settings.labels == "hard" and labels.is_floating_point():
+            labels = labels.argmax(1)
+        self.tested = Examples(tested, self.data.test_labels, self.data)
         self.examples = Examples(images, labels, self.data)
-        self.recipe = recipes.create(recipe, self.examples, settings, parameters)
+        self.recipe = recipes.create(recipe, self.examples, settings, parameters, self._teacher)
         self.together = ensembles.together(settings.models, self.recipe.batch, device)
         self._passes: dict[int, tuple[nn.Module, _Pass]] = {}
         self._size = 0  # how many networks were trained side by side at last
 
     @property
     def iterations(self) -> int:
-        """How many steps train all networks."""
-        return -(-self.settings.models // self.together)
+        """How many networks there are; a step trains some of them together."""
+        return self.settings.models
 
     @property
     def identity(self) -> list[object]:
-        """What a checkpoint has to fit."""
-        settings = dataclasses.asdict(self.settings)
-        return [self.network, settings, self._trained_on, self.together]
+        """What a checkpoint has to fit: all but the number of networks."""
+        told = [self.network, without(self.settings, GROWS), *self._trained_on]
+        if self._teacher is not None:
+            told.append(fingerprint(*self._teacher.state_dict().values()))
+        return told
 
     def start(self, random: Streams) -> State:
         """Return the state before the first network."""
@@ -128,10 +155,12 @@ class Evaluation:
         )
 
     def step(self, state: State) -> dict[str, Tensor]:
-        """Train and test the next networks."""
+        """Train and test the next networks, if there are any left."""
         started = time.monotonic()
         first = int(state.done)
-        last = min(first + self.together, self.settings.models)
+        last = max(first, min(first + self.together, self.settings.models))
+        if first == last:
+            return {"steps": torch.tensor(0)}
         seeds = [state.random.seed("models") for _ in range(first, last)]
         shape = self.examples.images.shape[1:]
         each = memory.training_bytes(self._fresh_network(Streams(0)), shape, self.recipe.batch)
@@ -161,16 +190,17 @@ class Evaluation:
                 self.settings.models,
                 state.rows[model, 0],
             )
-        return {}
+        return {"steps": torch.tensor(len(seeds))}
 
     def result(self, state: State) -> Results:
         """Return a row for each model, and one for each model and tested epoch."""
-        models = range(len(state.seeds))
-        rows = pd.DataFrame({"model": models, "seed": state.seeds.tolist()})
+        models = range(self.settings.models)
+        numbers, seeds = state.rows[: len(models)], state.seeds[: len(models)]
+        rows = pd.DataFrame({"model": models, "seed": seeds.tolist()})
         for column, name in enumerate(("test_accuracy", "train_accuracy", "train_loss")):
-            rows[name] = state.rows[:, column].numpy()
+            rows[name] = numbers[:, column].numpy()
         rows["epochs"] = self.recipe.epochs
-        rows["seconds"] = state.rows[:, 3].numpy().round(3)
+        rows["seconds"] = numbers[:, 3].numpy().round(3)
         curve = pd.DataFrame(
             [
                 {"model": model, "epoch": epoch, "test_accuracy": float(state.curve[model, point])}

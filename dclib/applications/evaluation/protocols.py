@@ -41,6 +41,8 @@ def _without_flip(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 _DSA = {"epochs": 1000, "augmentation_way": "dsa", "augmentation": _SIAMESE}
+# Where MTT whitens.
+_WHITENED = ("CIFAR10 ipc=1", "CIFAR10 ipc=10", "CIFAR100 ipc=1", "CIFAR100 ipc=50")
 _IDC = {
     "epochs": 1000, "batch": 64, "lr_drops": [2 / 3, 5 / 6], "lr_drop_factor": 0.2,
     "restart_momentum": False, "augmentation_way": "idc", "cutmix": 0.5,
@@ -73,9 +75,10 @@ PROTOCOLS: Mapping[str, Protocol] = {
         | {"dataset=SVHN ipc=1": {"cutmix": 0.0, "augmentation": [*_NO_FLIP]}},
     ),
     "mtt": Protocol(
-        "of MTT (Cazenavette et al. 2022): as dsa, with the learning rate that the set brings",
+        "of MTT (Cazenavette et al. 2022): as dsa, with the learning rate that the set brings, and "
+        "on whitened images where the authors do so: of CIFAR10 at ipc 1 and 10, CIFAR100 at 1, 50",
         {**_DSA, "own_lr": True},
-        _without_flip(_DSA),
+        _without_flip(_DSA) | {f"dataset={where}": {"space": "whitened"} for where in _WHITENED},
     ),
     "dd": Protocol(
         "of DD (Wang et al. 2018): by the steps and learning rates that the set was learnt for",

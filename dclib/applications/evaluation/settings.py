@@ -14,8 +14,11 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 ORDINARY = "ordinary"
 
+# With more of them, an evaluation goes on from the networks that are there.
+GROWS = ("models",)
+
 # What a set's own recipe leaves open.
-_ALWAYS = {"models", "precision", "recipe"}
+_ALWAYS = {"models", "precision", "recipe", "space"}
 
 
 @settings
@@ -52,6 +55,13 @@ class Settings:
     and rotate of dsa and idc; autoaugment, randaugment, imagenet and cifar of dcbench"""
     cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
     """probability that a batch is mixed by CutMix"""
+    space: Literal["normalised", "whitened"] = "normalised"
+    """what networks take: images normalised by mean and standard deviation, or ZCA-whitened ones"""
+    labels: Literal["own", "hard", "teacher"] = "own"
+    """what networks learn: the labels that a set has; hard: the likeliest class of those; teacher:
+    what a network trained on all images (`reference_network`) says of every batch"""
+    temperature: Rate = 1.0
+    """what logits are divided by, the networks' and a teacher's, where a teacher labels"""
     curve_points: Count = 20
     """at how many epochs, evenly spaced up to the last, a network is tested"""
     recipe: Literal["ordinary", "own"] = "ordinary"
@@ -59,7 +69,7 @@ class Settings:
     (dd)"""
 
     def __post_init__(self) -> None:
-        """Refuse kinds that the way to augment does not have."""
+        """Refuse kinds that the way to augment does not have, and what does not go together."""
         allowed = KINDS[self.augmentation_way]
         for kind in self.augmentation:
             if kind not in allowed:
@@ -67,6 +77,11 @@ class Settings:
                     f"augmentation '{kind}' is none of augmentation_way "
                     f"'{self.augmentation_way}': {', '.join(allowed)}"
                 )
+        if self.space == "whitened":
+            if self.augmentation_way == "dcbench" and self.augmentation:
+                raise ValueError("augmentation_way 'dcbench' changes pixels, not whitened images")
+            if self.labels == "teacher":
+                raise ValueError("labels 'teacher' go with space 'normalised': so it was trained")
 
 
 def recipe_of(settings: Settings, recipe: str) -> str:
@@ -85,6 +100,8 @@ def relevant(settings: Settings, recipe: str) -> dict[str, Any]:
     idle = {"recipe"} if recipe == ORDINARY else set()
     if not settings.augmentation:
         idle |= {"augmentation_way"}
+    if settings.labels != "teacher":
+        idle |= {"temperature"}
     if not settings.lr_drops:
         idle |= {"lr_drop_factor", "restart_momentum"}
     return {name: value for name, value in every.items() if name not in idle}
@@ -103,4 +120,7 @@ def peak_bytes(
         ipc: images per class of the set; None for the whole training split.
     """
     images = math.inf if ipc is None else classes * ipc
-    return footprint.evaluation_bytes(activation_bytes, settings.batch, images)
+    needed = footprint.evaluation_bytes(activation_bytes, settings.batch, images)
+    if settings.labels == "teacher":
+        needed += int(footprint.FORWARD * activation_bytes * min(settings.batch, images))
+    return needed

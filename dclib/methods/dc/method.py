@@ -11,8 +11,9 @@ from torch.nn import functional
 from dclib import devices, graphs
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
+from dclib.fields import without
 from dclib.methods import matching
-from dclib.methods.dc.settings import Settings
+from dclib.methods.dc.settings import GROWS, Settings
 from dclib.networks import names
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
@@ -58,7 +59,7 @@ class GradientMatching:
         self.network, self.settings, self.ipc = network, settings, ipc
         self.device, self.dtype = device, dtype
         self.iterations = settings.iterations
-        self.identity = [network, dataclasses.asdict(settings), data.fingerprint, ipc]
+        self.identity = [network, without(settings, GROWS), data.fingerprint, ipc]
         self.data = data.to(device)
         self.networks = networks.Fresh(self.fresh_network, device)
 

@@ -11,6 +11,8 @@ from dclib.networks.names import Spec
 Distance = Literal["ours", "mse", "cos"]
 Engine = Literal["auto", "by_class", "batched"]
 
+GROWS = ("iterations",)
+
 # Outer steps and inner epochs by images per class, as the authors chose them.
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 
@@ -79,4 +81,4 @@ def peak_bytes(
     return int(activation_bytes * max(matching, training))
 
 
-FACE = Face(Settings, "learnt", relevant=relevant, peak_bytes=peak_bytes)
+FACE = Face(Settings, "learnt", relevant=relevant, peak_bytes=peak_bytes, grows=GROWS)

@@ -2,9 +2,10 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -19,10 +20,16 @@ log = logging.getLogger(__name__)
 
 # Where pixels and normalised images may lie: a little beyond, since nobody clips them.
 _PIXELS = (-0.2, 1.2)
+_UNWHITENED = (-1.0, 2.0)  # most pixels of whitened images that were learnt
 
 
 def load(
-    path: Path, settings: Settings, data: ImageDataset, ipc: int, experiment: int = 0
+    path: Path,
+    settings: Settings,
+    data: ImageDataset,
+    ipc: int,
+    experiment: int = 0,
+    invert: Callable[[Tensor], Tensor] | None = None,
 ) -> SyntheticSet:
     """Return the set in a file, normalised as `data` are, class by class.
 
@@ -32,6 +39,7 @@ def load(
         path: of a file, or of a folder of pictures.
         ipc: stored images per class.
         experiment: which of the sets in it.
+        invert: what makes pixels of whitened images, as `Whitening.invert` does.
 
     Raises:
         InputError: it is none of the known kinds, or does not fit `data`, `ipc` or `settings`.
@@ -53,10 +61,12 @@ def load(
         low, high = float(images.min()), float(images.max())
         raise InputError(
             f"{path}: {kind} does not say whether its images, from {low:.3g} to {high:.3g}, are "
-            "normalised; say `space: normalised` or `space: pixels`"
+            "normalised; say `space: normalised`, `space: pixels` or `space: whitened`"
         )
     _check_space(path, images, space, settings.space is not None)
-    if space == "pixels":
+    if space == "whitened":
+        images = _inverted(path, images, invert)
+    if space != "normalised":
         mean: Sequence[float] = (0.0,) * data.channels
         std: Sequence[float] = (1.0,) * data.channels
     else:
@@ -162,6 +172,20 @@ def _labels(
             "`labels: hard`"
         )
     return labels
+
+
+def _inverted(path: Path, images: Tensor, invert: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """Pixels of whitened images; that they look like none is warned of."""
+    if invert is None:
+        raise InputError(f"{path}: is said to be whitened, and there is no whitening")
+    pixels = invert(images)
+    low, high = np.quantile(pixels.numpy(), (0.01, 0.99))
+    if low < _UNWHITENED[0] or high > _UNWHITENED[1]:
+        log.warning(
+            "%s: its images, taken for whitened ones, are pixels mostly from %.3g to %.3g, instead "
+            "of 0 to 1: they may be normalised, or whitened in another way", path, low, high,
+        )  # fmt: skip
+    return pixels
 
 
 def _check_space(path: Path, images: Tensor, space: str, told: bool) -> None:

@@ -7,7 +7,7 @@ from pydantic import Field
 from dclib.fields import Count, Rate, settings
 from dclib.methods import Face
 
-Space = Literal["normalised", "pixels"]
+Space = Literal["normalised", "pixels", "whitened"]
 Labels = Literal["hard", "probabilities", "logits"]
 
 
@@ -20,7 +20,8 @@ class Settings:
     experiments: Count | None = None
     """how many sets a file holds, one a seed; null for one (one a seed, with {seed} in `file`)"""
     space: Space | None = None
-    """of its images: normalised, or pixels from 0 to 1; null for what files of its kind have"""
+    """of its images: normalised, pixels from 0 to 1, or ZCA-whitened as MTT does it; null for what
+    files of its kind have"""
     mean: tuple[float, ...] | None = None
     """of each channel, by which its images are normalised; null for that of the data set"""
     std: tuple[Rate, ...] | None = None
@@ -35,6 +36,13 @@ class Settings:
     for what the file has, if it is classes or probabilities"""
     protocol: str = "dc"
     """what `own` means for it"""
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.space == "whitened" and self.factor > 1:
+            raise ValueError("factor above 1 goes with pixels or normalised images")
+        if self.space == "whitened" and (self.mean or self.std):
+            raise ValueError("whitened images are normalised by no mean or std")
 
 
 FACE = Face(Settings, "imported")

@@ -1,7 +1,7 @@
 """How a set says that it wants to be trained on, one module a recipe.
 
 A recipe is called what its module is called, and the module has `create(examples, settings,
-parameters)`, which returns a `Recipe`. No list of them stands anywhere.
+parameters, teacher)`, which returns a `Recipe`. No list of them stands anywhere.
 """
 
 import importlib
@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dclib.errors import InputError, did_you_mean
 from dclib.networks.plans import Network
@@ -47,7 +47,11 @@ class Recipe(Protocol):
 
 
 def create(
-    name: str, examples: Examples, settings: Any, parameters: Mapping[str, Tensor]
+    name: str,
+    examples: Examples,
+    settings: Any,
+    parameters: Mapping[str, Tensor],
+    teacher: nn.Module | None = None,
 ) -> Recipe:
     """Return the recipe `name` for a set.
 
@@ -55,6 +59,7 @@ def create(
         examples: the images and labels of the set.
         settings: those of the evaluation.
         parameters: what the set says besides.
+        teacher: what labels the images, where the set does not.
 
     Raises:
         InputError: there is no such recipe, or the set does not fit it.
@@ -65,7 +70,7 @@ def create(
             f"recipe '{name}' is not one of {', '.join(known)}{did_you_mean(name, known)}"
         )
     made: Recipe = importlib.import_module(f"{__name__}.{name}").create(
-        examples, settings, parameters
+        examples, settings, parameters, teacher
     )
     return made
 

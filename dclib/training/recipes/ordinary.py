@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dclib.errors import InputError
 from dclib.networks.plans import Network
@@ -14,7 +14,7 @@ from dclib.training.ensembles import Ensemble
 from dclib.training.examples import Examples
 from dclib.training.kinds import Way
 from dclib.training.recipes import require
-from dclib.training.sgd import SGD, Schedule, Variety
+from dclib.training.sgd import SGD, Schedule, Soft, Variety
 
 
 @runtime_checkable
@@ -36,20 +36,30 @@ class Settings(Schedule, Protocol):
     @property
     def restart_momentum(self) -> bool: ...
     @property
+    def temperature(self) -> float: ...
+    @property
     def curve_points(self) -> int: ...
 
 
 class Ordinary:
     """See the module."""
 
-    def __init__(self, examples: Examples, settings: Settings, lr: float | None = None) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        settings: Settings,
+        lr: float | None = None,
+        teacher: nn.Module | None = None,
+    ) -> None:
         """Prepare the training of networks.
 
         Args:
             lr: the learning rate, if it is not that of the settings.
+            teacher: what labels the images of every batch, if the examples' labels do not count.
         """
         self.examples, self.settings, self.epochs = examples, settings, settings.epochs
         self.lr = settings.lr if lr is None else lr
+        self.labels = None if teacher is None else Soft(teacher, settings.temperature)
         self.batch = min(settings.batch, len(examples))
         self._sgd: SGD | None = None  # of as many networks as were trained at last
         points = min(settings.curve_points, self.epochs)
@@ -74,7 +84,12 @@ class Ordinary:
             self._sgd = None  # what it holds on a GPU is free before others are warmed up
             gc.collect()
             self._sgd = SGD(
-                Ensemble(networks), self.examples, self.settings, self._variety(), self.lr
+                Ensemble(networks),
+                self.examples,
+                self.settings,
+                self._variety(),
+                self.lr,
+                self.labels,
             )
         for epoch in range(1, self.epochs + 1):
             for _ in self._sgd.epoch(epoch, random):
@@ -95,11 +110,17 @@ class Ordinary:
         )
 
 
-def create(examples: Examples, settings: Settings, parameters: Mapping[str, Tensor]) -> Ordinary:
+def create(
+    examples: Examples,
+    settings: Settings,
+    parameters: Mapping[str, Tensor],
+    teacher: nn.Module | None = None,
+) -> Ordinary:
     """Return the recipe for a set.
 
     Args:
         parameters: none, or `lr`, a learning rate that the set brings.
+        teacher: what labels the images of every batch, if the set does not.
 
     Raises:
         InputError: the set has other parameters, or no learning rate that networks can be trained
@@ -107,9 +128,9 @@ def create(examples: Examples, settings: Settings, parameters: Mapping[str, Tens
     """
     require("ordinary", {name: value for name, value in parameters.items() if name != "lr"})
     if "lr" not in parameters or not settings.own_lr:
-        return Ordinary(examples, settings)
+        return Ordinary(examples, settings, None, teacher)
     if parameters["lr"].numel() != 1 or not 0 < (lr := float(parameters["lr"])) < math.inf:
         raise InputError(
             f"recipe 'ordinary' takes one lr above 0, the set has {parameters['lr'].tolist()}"
         )
-    return Ordinary(examples, settings, lr)
+    return Ordinary(examples, settings, lr, teacher)

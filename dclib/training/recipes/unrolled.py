@@ -54,8 +54,10 @@ class Unrolled:
         return ensemble
 
 
-def create(examples: Examples, settings: Any, parameters: Mapping[str, Tensor]) -> Unrolled:
-    """Return the recipe for a set; no setting can touch it.
+def create(
+    examples: Examples, settings: Any, parameters: Mapping[str, Tensor], teacher: nn.Module | None
+) -> Unrolled:
+    """Return the recipe for a set; no setting can touch it, nor a teacher.
 
     Raises:
         InputError: the set has no learning rates, one that is not finite, or not as many for each
