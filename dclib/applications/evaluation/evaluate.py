@@ -138,7 +138,7 @@ class Evaluation:
     @property
     def identity(self) -> list[object]:
         """What a checkpoint has to fit: all but the number of networks."""
-        told = [self.network, without(self.settings, GROWS), *self._trained_on]
+        told: list[object] = [self.network, without(self.settings, GROWS), *self._trained_on]
         if self._teacher is not None:
             told.append(fingerprint(*self._teacher.state_dict().values()))
         return told
