@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -114,6 +114,7 @@ def run(
     checkpoint_seconds: float = 60.0,
     description: str = "",
     kept: str | Path | None = None,
+    earlier: Sequence[str | Path] = (),
     first_of_more: bool = False,
 ) -> tuple[Result, Progress]:
     """Do all steps of `work`, going on from a checkpoint if one fits; return its result.
@@ -129,6 +130,7 @@ def run(
         description: what progress is reported under.
         kept: where the state after the last step is left as well, for a work that differs in
             nothing but more steps to go on from.
+        earlier: where runs of fewer steps have left their states, the latest first.
         first_of_more: whether the result of few steps can be told from the state after more.
 
     Raises:
@@ -141,8 +143,9 @@ def run(
     last = None if first_of_more else iterations
     state = work.start(random)
     progress = _resume(checkpoint, digest, state, last, logging.WARNING)
-    if progress is None and kept is not None:  # one that does not fit is nothing to worry about
-        progress = _resume(Path(kept), digest, state, last, logging.INFO)
+    for path in (*([kept] if kept else []), *earlier):
+        if progress is None:  # one that does not fit is nothing to worry about
+            progress = _resume(Path(path), digest, state, last, logging.INFO)
     progress = progress or Progress()
     snapshot = _snapshot(state, progress)
     saved, first = snapshot, progress.iteration + 1

@@ -16,7 +16,7 @@ with job(snakemake) as running:
         int(cell.ipc),
         running.device,
     )
-    made, progress = runner.run(method, Streams(*cell), **running.resumable)
+    made, progress = runner.run(method, Streams(*cell.finished), **running.resumable)
     running.note_progress(progress)
     files.write_text(running.output("trace"), progress.trace())
     running.write_set(made)

@@ -10,15 +10,18 @@ import matplotlib
 matplotlib.use("Agg")  # scripts have no display
 
 import pandas as pd
+import torch
 from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch.nn import functional
 
 from dclib import files
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import printable
 from dclib.pipeline import tabulation
+from dclib.pipeline.paths import Cell
 from dclib.pipeline.tabulation import Work
 
 _LINES = ("-", "--", "-.", ":")
@@ -45,6 +48,17 @@ def condensed_sets(work: Work) -> None:
 def accuracy_curves(work: Work) -> None:
     """Draw test accuracy against training epoch."""
     write(show_curves(work.rows()), work.outputs)
+
+
+def accuracy_by_iteration(work: Work) -> None:
+    """Draw test accuracy against the iterations of condensation."""
+    write(show_progress(work.rows(), work.settings["iterations"]), work.outputs)
+
+
+def snapshots(work: Work) -> None:
+    """Draw the images of sets as they emerge."""
+    sets = {Cell.of(p.relative_to(work.results))[0]: SyntheticSet.load(p) for p in work.inputs}
+    write(show_emergence(sets, work.settings["iterations"]), work.outputs)
 
 
 def cross_architecture(work: Work) -> None:
@@ -143,6 +157,88 @@ def show_curves(curves: pd.DataFrame) -> Figure:
         panel.grid(color="0.9", linewidth=0.6)
         panel.set_axisbelow(True)
         panel.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure
+
+
+def show_progress(rows: pd.DataFrame, iterations: Mapping[str, int]) -> Figure:
+    """Return a panel for each data set and protocol: test accuracy against iterations.
+
+    Args:
+        rows: from `tabulation.collect`; a point is the mean over models and seeds, with one
+            standard deviation up and down.
+        iterations: by the folder of a cell.
+    """
+    cells = [Cell(*cell) for cell in rows[[*Cell._fields]].itertuples(index=False)]
+    rows = rows.assign(
+        iteration=[iterations[cell.folder] for cell in cells],
+        of=[f"{cell.finished.method}, {cell.ipc} per class" for cell in cells],
+    )
+    groups = list(rows.groupby(["dataset", "protocol"], sort=False))
+    several = rows["protocol"].nunique() > 1
+    figure, panels = _panels(len(groups), width=4.4, height=3.4)
+    for panel, ((dataset, protocol), group) in zip(panels, groups, strict=True):
+        for rank, (name, points) in enumerate(group.groupby("of", sort=False)):
+            found = points.groupby("iteration")["test_accuracy"]
+            panel.errorbar(
+                sorted(found.groups),
+                found.mean(),
+                found.std(ddof=0),
+                color=matplotlib.colormaps["viridis"](0.85 * rank / max(1, group["of"].nunique())),
+                linestyle=_LINES[rank % len(_LINES)],
+                marker=_MARKERS[rank % len(_MARKERS)],
+                markersize=3.5,
+                linewidth=1.4,
+                capsize=2,
+                label=f"{name} (n = {found.size().min()})",
+            )
+        panel.set_xscale("log")
+        panel.set_title(label(str(dataset)) + f", {protocol}" * several, fontsize=10)
+        panel.set_xlabel("iterations of condensation", fontsize=9)
+        panel.set_ylabel("test accuracy (%)", fontsize=9)
+        panel.tick_params(labelsize=8)
+        panel.grid(color="0.9", linewidth=0.6)
+        panel.set_axisbelow(True)
+        panel.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure
+
+
+def show_emergence(
+    sets: Mapping[Cell, SyntheticSet], iterations: Mapping[str, int], classes: int = 10
+) -> Figure:
+    """Return a strip for each set: its snapshots from left to right, the first image of each class.
+
+    Args:
+        sets: a set with its snapshots, in order.
+        iterations: by the folder of a cell.
+        classes: of more, the first ones are shown.
+    """
+    strips: dict[Cell, list[Cell]] = {}
+    for cell in sets:
+        strips.setdefault(cell.finished, []).append(cell)
+    longest = max(map(len, strips.values()))
+    figure, panels = _panels(len(strips), width=max(3.0, 0.55 * longest + 1), height=5.2)
+    for panel, (finished, cells) in zip(panels, strips.items(), strict=True):
+        names = sets[cells[0]].metadata["class_names"][:classes]
+        columns = []
+        for cell in cells:
+            pixels, ipc = sets[cell].pixels(), int(cell.ipc)
+            first = pixels[: len(names) * ipc : ipc].permute(0, 2, 3, 1)
+            columns.append(functional.pad(first, (0, 0, 0, 1, 0, 1), value=0.5).flatten(0, 1))
+        height, width = pixels.shape[-2:]
+        picture = torch.cat(columns, dim=1)
+        panel.imshow(picture.expand(-1, -1, 3).numpy(), interpolation="nearest")
+        panel.set_yticks([height / 2 + row * (height + 1) for row in range(len(names))])
+        panel.set_yticklabels([label(name) for name in names])
+        panel.set_xticks([width / 2 + column * (width + 1) for column in range(len(cells))])
+        panel.set_xticklabels([str(iterations[cell.folder]) for cell in cells], rotation=35)
+        panel.tick_params(length=0, labelsize=8)
+        panel.set_title(
+            f"{label(finished.dataset)}, {finished.method}, {finished.ipc} per class", fontsize=10
+        )
+        panel.set_xlabel("after iteration", fontsize=8)
+        panel.set_ylabel("class", fontsize=8)
+        for spine in panel.spines.values():
+            spine.set_visible(False)
     return figure
 
 

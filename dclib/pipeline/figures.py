@@ -40,6 +40,18 @@ def shown_sets(grid: Grid) -> list[Evaluation]:
     return [*found.items()]
 
 
+def _by_iteration(grid: Grid) -> dict[str, int]:
+    """After how many iterations each set of the snapshots is as it is, by its cell's folder."""
+    return {cell.folder: grid.iterations(cell) for cell, _ in grid.snapshots()}
+
+
+def _emerging(grid: Grid) -> list[Evaluation]:
+    """The first seed's snapshots, and the sets that they are of."""
+    first = grid.config["seeds"][0]
+    found = {cell: how for cell, how in grid.snapshots() if cell.seed == first}
+    return sorted(found.items(), key=lambda each: (each[0].finished, grid.iterations(each[0])))
+
+
 FIGURES = {
     "figure1_condensed_sets": Aggregate(
         "figure1_condensed_sets",
@@ -56,5 +68,23 @@ FIGURES = {
         "curve",
         "dclib.pipeline.drawing:accuracy_curves",
         caption="figure2.rst",
+    ),
+    "accuracy_by_iteration": Aggregate(
+        "accuracy_by_iteration",
+        files("figures", "accuracy_by_iteration", "png", "pdf"),
+        Grid.snapshots,
+        "rows",
+        "dclib.pipeline.drawing:accuracy_by_iteration",
+        lambda grid: {"iterations": _by_iteration(grid)},
+        caption="accuracy_by_iteration.rst",
+    ),
+    "snapshots": Aggregate(
+        "snapshots",
+        files("figures", "snapshots", "png", "pdf"),
+        _emerging,
+        "set",
+        "dclib.pipeline.drawing:snapshots",
+        lambda grid: {"iterations": _by_iteration(grid)},
+        caption="snapshots.rst",
     ),
 }

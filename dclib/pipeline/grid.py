@@ -37,12 +37,12 @@ def twin(network: str) -> str:
 
 
 def base(method: str, imported: Collection[str] = ()) -> str:
-    """Return the folder of a method: of what a variant, as `dc-mse`, is a variant of.
+    """Return the folder of a method: of what a variant, as `dc-mse`, or a snapshot is one of.
 
     Args:
         imported: the names that a configuration has for sets of others.
     """
-    return "imported" if method in imported else method.split("-")[0]
+    return "imported" if method in imported else method.partition("@")[0].split("-")[0]
 
 
 def key_of(cell: Cell, tested: Trained) -> str:
@@ -96,6 +96,7 @@ class Grid:
         self._overrides = overrides.read(self.config["overrides"] or {})
         self._resolved: dict[Any, dict[str, Any]] = {}
         self._check_overrides(configuration.parse(base) if base is not None else {})
+        self._asked["snapshots."] = self._snapshots()
         for cell, tested in dict.fromkeys(
             (c._replace(seed=0), t) for c, t in itertools.chain(*self._asked.values())
         ):
@@ -159,13 +160,16 @@ class Grid:
                     "other method a number of images per class"
                 ),
             )
-        if "-" in cell.method and cell.method not in self.config["condensation"]:
+        if fault := self._snapshot_fault(cell):
+            yield "methods", fault
+        method = cell.finished.method
+        if "-" in method and method not in self.config["condensation"]:
             variants = [name for name in self.config["condensation"] if "-" in name]
             yield (
                 "methods",
                 (
-                    f"method '{cell.method}' has no settings in 'condensation'; variants there: "
-                    f"{', '.join(variants) or 'none'}{did_you_mean(cell.method, variants)}"
+                    f"method '{method}' has no settings in 'condensation'; variants there: "
+                    f"{', '.join(variants) or 'none'}{did_you_mean(method, variants)}"
                 ),
             )
         known = self._all_protocols()
@@ -234,6 +238,21 @@ class Grid:
         found = {name: self._asked.get(f"ablations.{name}.") for name in names}
         return {name: list(evaluations) for name, evaluations in found.items() if evaluations}
 
+    def snapshots(self) -> list[Evaluation]:
+        """Return the evaluations of the snapshots, and of the sets that they are of."""
+        after = self._asked["snapshots."]
+        return [*after, *dict.fromkeys((cell.finished, tested) for cell, tested in after)]
+
+    def iterations(self, cell: Cell) -> int:
+        """Return after how many iterations the set of a cell is as it is; 0 if it has none."""
+        grows = methods.face(self.base(cell.method)).grows
+        return int(self.condensation(cell)[grows[0]]) if grows else 0
+
+    def before(self, cell: Cell) -> list[Cell]:
+        """Return the snapshots that are asked for of a set before it is what it is, in order."""
+        asked = self.config["condensation"]["snapshots"] or []
+        return [cell.after(n) for n in sorted(asked) if n < self.iterations(cell)]
+
     def all_evaluations(self) -> list[Evaluation]:
         """Return the evaluations of all grids of the configuration, each once."""
         return list(dict.fromkeys(itertools.chain(*self._asked.values())))
@@ -243,8 +262,10 @@ class Grid:
         name, section = self.base(cell.method), self.config["condensation"]
         if name not in section:
             return {}
-        own = [(each, section[each]) for each in dict.fromkeys([name, cell.method])]
-        return self._settings(methods.face(name).settings, own, _point(cell))
+        face = methods.face(name)
+        own = [(each, section[each]) for each in dict.fromkeys([name, cell.finished.method])]
+        settings = self._settings(face.settings, own, _point(cell))
+        return settings | (dict.fromkeys(face.grows, cell.snapshot) if cell.snapshot else {})
 
     def evaluation(self, cell: Cell, tested: Trained) -> dict[str, Any]:
         """Return all settings with which networks are trained on the set of `cell`.
@@ -281,6 +302,32 @@ class Grid:
             names = {name for name in wanted if own[name] != usual[name]} - free
             found.setdefault(tested.protocol, set()).update(names)
         return {name: sorted(changes) for name, changes in found.items() if changes}
+
+    def _snapshots(self) -> list[Evaluation]:
+        """The evaluations of the main grid, of the snapshots of their sets."""
+        found = [
+            (earlier, tested) for cell, tested in self._asked[""] for earlier in self.before(cell)
+        ]
+        if self.config["condensation"]["snapshots"] and not found:
+            raise InputError(
+                "config key 'condensation.snapshots': no set of the main grid has iterations after "
+                "these; there are snapshots of methods whose schedule does not depend on the "
+                f"number of iterations: {', '.join(n for n in methods.names() if _grows(n))}"
+            )
+        return found
+
+    def _snapshot_fault(self, cell: Cell) -> str:
+        """What is wrong with a cell that is a snapshot, or nothing."""
+        if cell.snapshot is None:
+            return ""
+        if not _grows(self.base(cell.method)):
+            return (
+                f"method '{cell.method}': there are snapshots of "
+                f"{', '.join(n for n in methods.names() if _grows(n))} alone"
+            )
+        if cell.snapshot >= (last := self.iterations(cell.finished)):
+            return f"method '{cell.method}': the set is finished after {last} iterations"
+        return ""
 
     def _protocols(self) -> dict[str, dict[str, Any]]:
         """The protocols of the configuration's own: the settings of each, and what it is like."""
@@ -518,7 +565,7 @@ def _experiments(imported: Mapping[str, Any], seeds: Sequence[int]) -> Sequence[
 def _point(cell: Cell, tested: Trained = _NOTHING) -> dict[str, str]:
     """Where a cell, the network that is tested and the protocol are on each axis of overrides."""
     how = {"tested": tested.network, "protocol": tested.protocol}
-    return {**cell._asdict(), "seed": str(cell.seed), **how}
+    return {**cell.finished._asdict(), "seed": str(cell.seed), **how}
 
 
 def _points(evaluations: Iterable[Evaluation]) -> list[dict[str, str]]:
@@ -556,6 +603,11 @@ def _preset(protocol: str, point: Mapping[str, str]) -> Iterator[tuple[str, Mapp
     for override in _conditional(protocol):
         if override.holds(point):
             yield f"like {protocol} {override.key}", override.sections["evaluation"]
+
+
+def _grows(method: str) -> bool:
+    """Whether there are snapshots of a method's sets."""
+    return bool(methods.face(method).grows)
 
 
 def _network_fault(network: str) -> str:

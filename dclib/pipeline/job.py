@@ -94,6 +94,7 @@ class Running:
         return {
             "checkpoint": Path(self.job.files.checkpoint),
             "kept": Path(self.job.files.kept) if self.job.grows else None,
+            "earlier": [Path(path) for path in self.job.earlier],
             "digest": provenance.digest(self.job.begun, self._inputs),
             "checkpoint_seconds": self._execution["checkpoint_seconds"],
             "description": self.job.title,

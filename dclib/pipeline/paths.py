@@ -14,13 +14,16 @@ PROJECT_FOLDERS = (
     "envs", "profiles", "report", "resources", "rules", "schemas", "tests", "workflow_scripts",
 )  # fmt: skip
 _CELL = re.compile(
-    "([A-Za-z0-9][A-Za-z0-9_-]*)/([A-Za-z0-9_-]+)/([A-Za-z0-9_-]+)"  # data set, method, network
+    "([A-Za-z0-9][A-Za-z0-9_-]*)/([A-Za-z0-9_-]+(?:@[1-9][0-9]*)?)/([A-Za-z0-9_-]+)"
     "/ipc-([1-9][0-9]*|all)/seed-(0|[1-9][0-9]*)(?:/(.*))?"
 )
 
 
 class Cell(NamedTuple):
-    """One point of the grid; `ipc` is a number of images per class, or `all`."""
+    """One point of the grid; `ipc` is a number of images per class, or `all`.
+
+    Method `dc@100` stands for how the set of `dc` was after 100 iterations: a snapshot of it.
+    """
 
     dataset: str
     method: str
@@ -32,6 +35,21 @@ class Cell(NamedTuple):
     def folder(self) -> str:
         """Where its files are, under the results folder."""
         return f"{self.dataset}/{self.method}/{self.network}/ipc-{self.ipc}/seed-{self.seed}"
+
+    @property
+    def snapshot(self) -> int | None:
+        """After how many iterations it is one of a set; None if it is none."""
+        after = self.method.partition("@")[2]
+        return int(after) if after else None
+
+    @property
+    def finished(self) -> "Cell":
+        """The cell that it is a snapshot of, or itself."""
+        return self._replace(method=self.method.partition("@")[0])
+
+    def after(self, iterations: int) -> "Cell":
+        """Return the cell of its snapshot after so many iterations."""
+        return self._replace(method=f"{self.finished.method}@{iterations}")
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> "tuple[Cell, str]":

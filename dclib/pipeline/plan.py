@@ -33,6 +33,7 @@ EXPORTS = {
     "pt": "set.pt", "images": "images_best.pt", "labels": "labels_best.pt", "npz": "set.npz",
     "pictures": "pictures.zip",
 }  # fmt: skip
+BEFORE = "before"  # the input that a job only waits for
 # The parts of a cell, and what its set is tested on and how, as Snakemake's wildcards.
 WILDCARDS = Cell._make(f"{{{name}}}" for name in Cell._fields)
 TESTED = "{eval_network}"
@@ -92,12 +93,15 @@ def files(rule: str, results: str, cell: Cell = WILDCARDS, tested: str = TESTED)
         outputs |= {"trace": f"{place}/trace.csv"} if rule == "condense" else {}
     outputs["record"] = record or f"{stem}.json"
     beside = f"{results}/{place}/" if record else f"{results}/{stem}."
+    kept = f"{beside}state"
+    if cell.snapshot and rule == "condense":
+        kept = f"{results}/{cell.finished.folder}/state-{cell.snapshot}"
     return Files(
         {name: f"{results}/{path}" for name, path in outputs.items()},
         log=f"{results}/{stem}.log",
         benchmark=f"{results}/{stem}.benchmark.tsv",
         checkpoint=f"{beside}checkpoint.safetensors",
-        kept=f"{beside}state.safetensors",
+        kept=f"{kept}.safetensors",
     )
 
 
@@ -117,6 +121,7 @@ class Job:
         method: of a set, the folder in `dclib.methods` that makes it.
         source: the file that it reads and no job makes, of an imported set.
         grows: see `dclib.methods.Face`.
+        earlier: the states that others leave for it to go on from, the latest first.
     """
 
     rule: str
@@ -131,6 +136,7 @@ class Job:
     method: str = ""
     source: str = ""
     grows: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
 
     @property
     def point(self) -> Cell:
@@ -159,12 +165,15 @@ class Job:
 
     @property
     def begun(self) -> dict[str, Any]:
-        """The part of the mark that a checkpoint has to fit."""
+        """The part of the mark that a checkpoint has to fit; of a snapshot, that of its set."""
         settings = {name: told for name, told in self.settings.items() if name not in self.grows}
-        return {**self.mark, "settings": settings}
+        cell = self.point.finished._asdict() if self.rule == "condense" else self.cell
+        return {**self.mark, "cell": dict(cell), "settings": settings}
 
     def inputs_mark(self, sha256: Callable[[str], str]) -> dict[str, str]:
-        """Return the mark's part that tells of the inputs; a data set is known by `data` already.
+        """Return the mark's part that tells of the inputs.
+
+        A data set is known by `data` already, and what only goes before changes nothing.
 
         Args:
             sha256: what tells the digest of a file's bytes.
@@ -172,7 +181,7 @@ class Job:
         return {
             name: provenance.digest([sha256(path) for path in paths])
             for name, paths in self.inputs.items()
-            if name != "data"
+            if name not in ("data", BEFORE)
         }
 
 
@@ -279,6 +288,7 @@ class Plan:
             if face.kind == "imported":
                 return self._imported(cell)
             settings = face.settings(**self.grid.condensation(cell))
+            before = [self.set(earlier) for earlier in self.grid.before(cell)] if face.grows else []
             return self._job(
                 "condense" if face.kind == "learnt" else "select",
                 cell._asdict(),
@@ -288,9 +298,11 @@ class Plan:
                 made={
                     teacher: (self.reference(cell.dataset, cell.network),)
                     for teacher in face.teachers
-                },
+                }
+                | ({BEFORE: (before[-1],)} if before else {}),
                 method=name,
                 grows=face.grows,
+                earlier=tuple(job.files.kept for job in reversed(before)),
             )
 
         return self._once(("set", cell), describe)
@@ -436,6 +448,7 @@ class Plan:
         method: str = "",
         source: str = "",
         grows: tuple[str, ...] = (),
+        earlier: tuple[str, ...] = (),
     ) -> tuple[Job, tuple[Job, ...]]:
         """Describe a job, and name those that make what it reads.
 
@@ -444,10 +457,10 @@ class Plan:
             made: by the output of theirs that is read, other jobs that it reads from.
             data: the digest of what is read where there is no prepared file.
             besides: the digest of what is read beside that.
-            method, source, grows: see `Job`.
+            method, source, grows, earlier: see `Job`.
         """
         prepared = tuple(self.prepare(name) for name in (dataset, *data_sets) if name)
-        outputs = {"reference": "network"}
+        outputs = {"reference": "network", BEFORE: "set"}
         inputs = {"data": tuple(each.files.outputs["data"] for each in prepared)}
         for name, jobs in (made or {}).items():
             inputs[name] = tuple(job.files.outputs[outputs.get(name, name)] for job in jobs)
@@ -468,5 +481,6 @@ class Plan:
             method,
             source,
             grows,
+            earlier,
         )
         return job, (*prepared, *(each for jobs in (made or {}).values() for each in jobs))

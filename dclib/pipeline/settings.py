@@ -127,6 +127,14 @@ class Resources:
 
 
 @settings
+class Snapshots:
+    """What the condensation has beside the settings of methods."""
+
+    snapshots: ImagesPerClass | None = None
+    """iterations after which sets of the main grid are kept and evaluated as well; null for none"""
+
+
+@settings
 class Evaluated:
     """What the evaluation has beside the settings of a single one."""
 
@@ -261,7 +269,8 @@ def schema() -> dict[str, Any]:
     keys["condensation"] |= {
         "default": {},
         "additionalProperties": False,
-        "properties": {name: {**found[name], "default": {}} for name in learnt()},
+        "properties": {name: {**found[name], "default": {}} for name in learnt()}
+        | {"snapshots": _drawn(Snapshots)["properties"]["snapshots"]},
         "patternProperties": variants,
     }
     tested = _drawn(Evaluated)["properties"] | parts["evaluation"]["properties"]
@@ -350,7 +359,11 @@ def page() -> str:
     for key, part in document["properties"].items():
         part = _resolved(part)
         if "patternProperties" in part:
-            tables |= {f"`{key}.{name}`": inner for name, inner in part["properties"].items()}
+            tables[f"`{key}`"] = {**part, "properties": {**part["properties"]}}
+            for name, inner in part["properties"].items():
+                if "properties" in _resolved(inner):
+                    tables[f"`{key}.{name}`"] = inner
+                    del tables[f"`{key}`"]["properties"][name]
         elif "properties" in part:
             tables[f"`{key}`"] = part
             for name, inner in part["properties"].items():

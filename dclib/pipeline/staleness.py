@@ -15,7 +15,7 @@ from dclib import files, provenance
 from dclib.data import sources
 from dclib.errors import InputError
 from dclib.pipeline import integrity
-from dclib.pipeline.plan import Job, Plan
+from dclib.pipeline.plan import BEFORE, Job, Plan
 
 MADE_FROM, DIGESTS = "made_from", "files"  # keys of a record
 
@@ -144,7 +144,12 @@ class Staleness:
 
     def _by_inputs(self, job: Job, mark: Mapping[str, Any]) -> State:
         """Compare what the job reads from others; a data set is known by its digest instead."""
-        makers = [maker for maker in self._plan.makers(job) if maker.rule != "prepare"]
+        waited = job.inputs.get(BEFORE, ())
+        makers = [
+            maker
+            for maker in self._plan.makers(job)
+            if maker.rule != "prepare" and maker.files.outputs.get("set") not in waited
+        ]
         waiting = [(maker, self.of(maker)) for maker in makers]
         waiting = [(maker, state) for maker, state in waiting if state.name != CURRENT]
         if waiting:

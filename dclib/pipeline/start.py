@@ -148,7 +148,9 @@ class Pipeline:
         names = [name for name in methods.names() if methods.face(name).kind == kind]
         if kind == "imported":
             names = [*(self.grid.config["imported"] or ["(?!)"])]  # nothing
-        return f"({'|'.join(names)})" + (r"(-[A-Za-z0-9]+)?" if kind == "learnt" else "")
+        return f"({'|'.join(names)})" + (
+            r"(-[A-Za-z0-9]+)?(@[1-9][0-9]*)?" if kind == "learnt" else ""
+        )
 
     def files(self, rule: str) -> Files:
         """Return what the jobs of a rule write, with wildcards in the paths."""

@@ -77,7 +77,12 @@ class Work:
 
     def rows(self) -> pd.DataFrame:
         """Return the rows of the inputs, or their curves: see `collect`."""
-        return collect(self.inputs, next(iter(self.outputs.values())).parent.parent)
+        return collect(self.inputs, self.results)
+
+    @property
+    def results(self) -> Path:
+        """The folder of all results."""
+        return next(iter(self.outputs.values())).parent.parent
 
 
 def evaluations(work: Work) -> None:

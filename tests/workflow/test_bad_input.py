@@ -129,6 +129,9 @@ CONFIGS = [
     ("overrides", {"tested=ConvNett": {"evaluation": {}}}, "tested 'ConvNett'", "mean 'ConvNet'?"),
     ("overrides", {"network=VGG11": {"dc": {}}}, "network 'VGG11'", "(did you mean 'VGG11BN'?)"),
     ("overrides", {"network=batchnorm": {"dc": {}}}, "has network 'batchnorm'", "'ConvNet-batchn"),
+    ("condensation.snapshots", [0], "'condensation.snapshots[0]': 0", "integer, at least 1"),
+    ("condensation.snapshots", [1000], "no set of the main grid has iterations after these", "dc"),
+    ("methods", ["dc@10"], '"dc@10"', "random, forgetting"),
     # overrides that never apply
     ("overrides", {"dataset=SVHN network=MLP": {"dc": {}}}, "no cell of the grids fits all", ""),
     ("overrides", {"ipc=1 ipc=10": {}}, "'ipc=1' and 'ipc=10' contradict", "one of them is"),
