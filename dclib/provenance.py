@@ -4,7 +4,9 @@ import ast
 import functools
 import hashlib
 import json
+import os
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,17 @@ def _files(module: str, root: Path) -> list[Path]:
         base = root.joinpath(*parts[:end])
         paths += [p for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file()]
     return paths
+
+
+def commit(root: Path = ROOT) -> str:
+    """Return the commit of git that `root` is at, and `-dirty` if it was changed; or nothing."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    around = {**os.environ, "GIT_CEILING_DIRECTORIES": str(root.parent)}  # none above it
+    try:
+        done = subprocess.run(command, cwd=root, env=around, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip()
 
 
 def versions() -> dict[str, str]:

@@ -127,6 +127,7 @@ class Running:
             "settings": dict(self.job.settings),
             "seconds": round(time.monotonic() - self._started, 3),
             "versions": provenance.versions(),
+            "commit": provenance.commit(),
             **self.notes,
             MADE_FROM: {**self.job.mark, "inputs": self._inputs},
             DIGESTS: {name: files.sha256(path) for name, path in outputs.items()},

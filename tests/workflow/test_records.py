@@ -1,0 +1,70 @@
+"""What a grid has computed, published, trained on again, and put back."""
+
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from pipeline import folder
+
+import dclib
+from dclib.data.synthetic import SyntheticSet
+
+EVERY = ("random", "dc")
+
+
+def record(project, *arguments, check=True):
+    return subprocess.run(
+        [sys.executable, "benchmarks/record.py", *arguments],
+        cwd=project.root, env={"PYTHONPATH": ".", "PATH": "/usr/bin:/bin"}, check=check,
+        text=True, capture_output=True,
+    )  # fmt: skip
+
+
+def test_a_record_is_published_trained_on_and_put_back(project):
+    results = project.root / "results"
+    record(project, "results", "small.yaml", "small")
+    (place,) = (project.root / "benchmarks/records").glob("*-small")
+    names = {str(path.relative_to(place)) for path in place.rglob("*.safetensors")}
+    stem = "ConvNet-width4-ipc-1-seed-0.safetensors"
+    assert names == {f"{how}/{data}-{stem}" for how in EVERY for data in ("digits", "again")}
+    images, labels = dclib.load(place / f"dc/digits-{stem}").tensors
+    assert (images.shape, labels.tolist()) == ((10, 1, 8, 8), list(range(10)))
+    rows = pd.read_csv(place / "evaluations.csv")
+    dc = rows[(rows["method"] == "dc") & (rows["dataset"] == "digits")]["test_accuracy"]
+    line = f"| digits | dc | 1 | ConvNet-width4 | ConvNet-width4 | dc | {dc.mean():.1f} ± "
+    assert line in (place / "README.md").read_text()
+
+    # Its sets, trained on as the grid did, are the grid's.
+    overlay = str(place.relative_to(project.root) / "evaluate.yaml")
+    shutil.move(project.root / overlay, project.root / "small.yaml")
+    project.snakemake("--cores", "2", "table1")
+    table = pd.read_csv(results / "tables/table1.csv")
+    assert set(table["method"]) == {"random_recorded", "dc_recorded"}
+    assert table["n"].tolist() == [2, 2, 2, 2]
+    for method in EVERY:
+        made, again = (
+            SyntheticSet.load(results / folder("digits", name) / "set.safetensors")
+            for name in (method, f"{method}_recorded")
+        )
+        assert made.fingerprint == again.fingerprint
+
+    # A grid goes on from them.
+    shutil.rmtree(results)
+    assert "4 sets are there again" in record(project, "--restore", str(place), "results").stdout
+    project.configure(methods=["random", "dc"])
+    assert {rule for rule, _ in project.planned("table1")} == {"prepare", "evaluate", "table1"}
+    kept = (results / folder("digits", "dc") / "set.safetensors").read_bytes()
+    assert "0 sets are there again" in record(project, "--restore", str(place), "results").stdout
+    assert (results / folder("digits", "dc") / "set.safetensors").read_bytes() == kept
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone of git")
+def test_the_commit_is_told():
+    from dclib import provenance
+
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True, capture_output=True)
+    assert provenance.commit().removesuffix("-dirty") == done.stdout.strip()
+    assert provenance.commit(ROOT / "dclib") == ""
