@@ -27,7 +27,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)  # a link there may lead anywhere
+        part.touch()
+        mode = part.stat().st_mode  # what others may do with it; safetensors allows them nothing
         yield part
+        part.chmod(mode)
         with part.open("rb+") as stream:
             os.fsync(stream.fileno())
         part.replace(path)

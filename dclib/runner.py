@@ -142,11 +142,10 @@ def run(
     digest = provenance.digest(digest, work.identity, random.key)
     last = None if first_of_more else iterations
     state = work.start(random)
-    progress = _resume(checkpoint, digest, state, last, logging.WARNING)
-    for path in (*([kept] if kept else []), *earlier):
-        if progress is None:  # one that does not fit is nothing to worry about
-            progress = _resume(Path(path), digest, state, last, logging.INFO)
-    progress = progress or Progress()
+    found = _furthest(checkpoint, [Path(p) for p in (kept, *earlier) if p], digest, last)
+    progress = _resume(*found, state) if found else Progress()
+    if progress.iteration >= iterations:
+        progress.resumed_from.pop()  # nothing is done after it
     snapshot = _snapshot(state, progress)
     saved, first = snapshot, progress.iteration + 1
     started, before = time.monotonic(), progress.seconds
@@ -181,7 +180,7 @@ def run(
                 if now - last_line >= LOG_SECONDS or progress.iteration in (first, iterations):
                     log.info("%s", _line(description, progress, iterations))
                     last_line = now
-            if kept is not None:
+            if kept is not None and _beyond(Path(kept), digest) < progress.iteration:
                 try:
                     _save(Path(kept), digest, snapshot)
                 except InputError as error:
@@ -216,25 +215,63 @@ def _save(path: Path, digest: str, snapshot: Snapshot) -> None:
     log.info("checkpoint after iteration %d", progress.iteration)
 
 
-def _resume(
-    path: Path, digest: str, state: Resumable, last: int | None, level: int
-) -> Progress | None:
-    """Put `state` back to where the checkpoint was taken, if there is one that fits.
+Left = tuple[Path, dict[str, Tensor], dict[str, Any]]  # a file, what is in it, its metadata
+
+
+def _furthest(
+    checkpoint: Path, others: Sequence[Path], digest: str, last: int | None
+) -> Left | None:
+    """Return the file that is after the most iterations, of those that fit.
 
     Args:
+        others: those that finished computations have left; one that does not fit is nothing to
+            warn of.
         last: the iteration beyond which it must not be; None for any.
-        level: at which it is logged why it does not fit.
     """
-    if not path.exists():
-        return None
+    best, most = None, 0
+    for path in filter(Path.exists, (checkpoint, *others)):
+        level = logging.WARNING if path == checkpoint else logging.INFO
+        try:
+            tensors, metadata = read_sealed(path)
+        except InputError as error:
+            log.log(level, "starting afresh, the checkpoint cannot be read: %s", error)
+            continue
+        if metadata.get("digest") != digest:
+            log.log(
+                level, "starting afresh, the checkpoint was made by other settings, code or data"
+            )
+            continue
+        iteration = _iteration(metadata)
+        if last is not None and iteration > last:
+            log.info("starting afresh, the checkpoint is after iteration %d", iteration)
+        elif best is None or iteration > most:
+            best, most = (path, tensors, metadata), iteration
+    return best
+
+
+def _iteration(metadata: Mapping[str, Any]) -> int:
+    """After which iteration a checkpoint was taken; 0 if it does not say so."""
     try:
-        tensors, metadata = read_sealed(path)
-    except InputError as error:
-        log.log(level, "starting afresh, the checkpoint cannot be read: %s", error)
-        return None
-    if metadata.get("digest") != digest:
-        log.log(level, "starting afresh, the checkpoint was made by other settings, code or data")
-        return None
+        return int(metadata["progress"]["iteration"])
+    except (KeyError, TypeError, ValueError):
+        return 0
+
+
+def _beyond(path: Path, digest: str) -> int:
+    """After which iteration the state in a file is, if it is one of this computation; else 0."""
+    if not path.exists():
+        return 0
+    try:
+        _, metadata = read_sealed(path)
+    except InputError:
+        return 0
+    return _iteration(metadata) if metadata.get("digest") == digest else 0
+
+
+def _resume(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], state: Resumable
+) -> Progress:
+    """Put `state` back to where a checkpoint was taken."""
     groups: dict[str, dict[str, Tensor]] = {"state": {}, "random": {}}
     try:
         saved = metadata["progress"]
@@ -244,9 +281,6 @@ def _resume(
             float(saved["seconds"]),
             [*map(int, saved["resumed_from"]), int(saved["iteration"])],
         )
-        if last is not None and progress.iteration > last:
-            log.info("starting afresh, the checkpoint is after iteration %d", progress.iteration)
-            return None
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
             groups[group][rest] = tensor.clone()

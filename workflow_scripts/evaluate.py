@@ -25,6 +25,7 @@ with job(snakemake) as running:
     random = Streams(*running.job.point, "evaluation", network)
     results, progress = runner.run(evaluation, random, first_of_more=True, **running.resumable)
     running.note_progress(progress)
+    running.notes["seconds"] = round(float(results.rows["seconds"].sum()), 3)  # of these networks
     if training and (authors := training.metadata.get("authors_accuracies", {}).get(network)):
         results.rows["authors_accuracy"] = sum(authors) / len(authors)
     files.write_text(running.output("curve"), results.curve.to_csv(index=False))

@@ -18,6 +18,7 @@ from dclib.applications.evaluation import settings as evaluation
 from dclib.data import checks, sources
 from dclib.data.checks import Facts
 from dclib.errors import InputError, did_you_mean
+from dclib.methods.imported import settings as imported_settings
 from dclib.networks import names as networks
 from dclib.pipeline import overrides
 from dclib.pipeline import settings as configuration
@@ -282,7 +283,15 @@ class Grid:
         general = {k: value for k, value in section.items() if k not in ("networks", "protocols")}
         own = {key: value for key, value in told.items() if key != "like"}
         named = [("", general), (f"protocol {tested.protocol}", own), ("evaluation", {})]
-        return self._settings(evaluation.Settings, [*parts, *named], point)
+        where = f"protocols.{tested.protocol}" if told else "evaluation"
+        return self._settings(evaluation.Settings, [*parts, *named], point, where)
+
+    def taught(self, cell: Cell, tested: Trained) -> bool:
+        """Return whether a teacher labels the images of an evaluation."""
+        settings = evaluation.Settings(**self.evaluation(cell, tested))
+        recipe = methods.face(self.base(cell.method)).recipe
+        ordinary = evaluation.recipe_of(settings, recipe) == evaluation.ORDINARY
+        return ordinary and settings.labels == "teacher"
 
     def changed(self, evaluations: Iterable[Evaluation]) -> dict[str, list[str]]:
         """Return which settings of known protocols this configuration changes, by protocol.
@@ -355,6 +364,11 @@ class Grid:
                 "another one"
             )
         for name, told in own.items():
+            try:
+                imported_settings.Settings(**told)
+            except ValidationError as error:
+                why = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise InputError(f"config key 'imported.{name}': {why}") from error
             if told.get("protocol", protocols.DEFAULT) not in self._all_protocols():
                 every = self._all_protocols()
                 raise InputError(
@@ -399,8 +413,13 @@ class Grid:
         kind: type[Any],
         sections: Sequence[tuple[str, Mapping[str, Any]]],
         point: Mapping[str, str],
+        where: str = "",
     ) -> dict[str, Any]:
-        """Sections on top of each other, each with what is said of it at a point."""
+        """Sections on top of each other, each with what is said of it at a point.
+
+        Args:
+            where: what is to blame for settings that do not go together; the last section if empty.
+        """
         told = [
             (name, override)
             for name, _ in sections
@@ -420,7 +439,7 @@ class Grid:
                 fault = error.errors()[0]
                 if not fault["loc"]:  # it is about several of them together
                     raise InputError(
-                        f"config key '{sections[-1][0]}': {fault['ctx']['error']}"
+                        f"config key '{where or sections[-1][0]}': {fault['ctx']['error']}"
                     ) from error
                 raise InputError(
                     f"config key '{'.'.join([sections[-1][0], *map(str, fault['loc'])])}': "
@@ -486,7 +505,7 @@ class Grid:
         teachers = [
             _point(Cell(cell.dataset, _TEACHER, tested.network, "", 0))
             for cell, tested in self.all_evaluations()
-            if self.evaluation(cell, tested)["labels"] == "teacher"
+            if self.taught(cell, tested)
         ]
         for override in self._overrides:
             for section, settings in override.sections.items():

@@ -329,7 +329,8 @@ class Plan:
             cell._asdict(),
             {name: value for name, value in told.items() if name not in idle}
             | {"experiment": cell.seed if settings.experiments else 0},
-            ("dclib.methods.imported.settings", "dclib.methods.imported.method"),
+            ("dclib.methods.imported.settings", "dclib.methods.imported.method")
+            + (("dclib.data.whitening",) if told["space"] == "whitened" else ()),
             dataset=cell.dataset,
             made={"whitening": (self.whiten(cell.dataset),)} if told["space"] == "whitened" else {},
             besides=provenance.digest(content),

@@ -138,10 +138,9 @@ class Pipeline:
         asked = self._workflow.dag_settings
         asked.rerun_triggers = frozenset({RerunTrigger.MTIME})
         self._workflow.dag.ignore_incomplete = True  # a record is written last
-        again = {*(RULES if asked.forceall else asked.forcerun)}
-        if asked.forcetargets:
-            again |= {*_targets()}
-        return Staleness(self.plan, self._hashes, again)
+        again = [*(RULES if asked.forceall else asked.forcerun)]
+        again += _targets() if asked.forcetargets else []
+        return Staleness(self.plan, self._hashes, {*map(_as_planned, again)})
 
     def methods(self, kind: str) -> str:
         """Return the pattern of the methods of a kind, their variants included."""
@@ -281,12 +280,17 @@ class Pipeline:
         rules = self._workflow.rules
         names = [rule.name for rule in rules if not rule.has_wildcards()]
         for target in _targets():
-            path = target if Path(target).is_absolute() else os.path.relpath(target)
+            path = _as_planned(target)
             if target not in names and not any(rule.is_producer(path) for rule in rules):
                 sys.exit(
                     f"error: target '{target}' is not one of {', '.join(names)}, nor the path of a "
                     f"file that a rule makes under {self.results}/{did_you_mean(target, names)}"
                 )
+
+
+def _as_planned(target: str) -> str:
+    """Return a path as those of the plan are written; the name of a rule is itself."""
+    return target if Path(target).is_absolute() else os.path.relpath(target)
 
 
 def _targets() -> list[str]:

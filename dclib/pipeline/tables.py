@@ -70,7 +70,7 @@ _ALL = (
                 for cell, tested in grid.evaluations()
             },
             "taught": {
-                key_of(cell, tested): grid.evaluation(cell, tested)["labels"] == "teacher"
+                key_of(cell, tested): grid.taught(cell, tested)
                 for cell, tested in grid.evaluations()
             },
         },

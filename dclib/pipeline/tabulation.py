@@ -36,7 +36,8 @@ SCORED = (
     "and there is none where a teacher labels; "
     "IOR is this set less random; LRS = scaled((IOR - HLR) / 2); ARS = scaled((IOR of this "
     "protocol + IOR of the first one without augmentation) / 2), where this one augments; scaled(x)"
-    " = (exp(x) - exp(-1)) / (exp(1) - exp(-1)). No learning rate and no epoch is chosen by test "
+    " = (exp(x) - exp(-1)) / (exp(1) - exp(-1)). Empty is what wants random, whole or another "
+    "protocol that is not there. No learning rate and no epoch is chosen by test "
     "accuracy, as the authors' code does."
 )
 PARTIAL = "Drawn up from part of the grid: some cells have fewer networks than it asks for."
@@ -232,12 +233,13 @@ def score(
     table["hlr"] = list(map(scores.hard_label_recovery, whole.tolist(), means))
     table["ior"] = list(map(scores.improvement_over_random, means, (random / 100).tolist()))
     table["lrs"] = list(map(scores.label_robust, table["ior"], table["hlr"]))
-    plain: dict[tuple[str, ...], float] = {}  # the first IOR without augmentation
+    # The first IOR without augmentation, of labels alike.
+    plain: dict[tuple[str | bool, ...], float] = {}
     for key, ior in zip(keys, table["ior"].tolist(), strict=True):
         if not augmented["/".join(key)]:
-            plain.setdefault(key[:-1], ior)
+            plain.setdefault((*key[:-1], taught["/".join(key)]), ior)
     table["ars"] = [
-        scores.augmentation_robust(ior, plain.get(key[:-1], math.nan))
+        scores.augmentation_robust(ior, plain.get((*key[:-1], taught["/".join(key)]), math.nan))
         if augmented["/".join(key)]
         else math.nan
         for key, ior in zip(keys, table["ior"].tolist(), strict=True)

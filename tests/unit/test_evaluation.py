@@ -317,12 +317,16 @@ def test_images_that_are_not_finite_are_refused(digits, chosen, tmp_path, value)
 
 def test_settings_that_cannot_touch_an_evaluation_are_not_among_the_relevant():
     every = set(dataclasses.asdict(Settings()))
-    idle = {"augmentation_way"}  # without augmentation
+    soft = {"temperature"}  # of a teacher
+    idle = {"augmentation_way", *soft}  # without augmentation
     assert set(relevant(Settings(), "ordinary")) == every - {"recipe"} - idle
     assert set(relevant(Settings(recipe="own"), "ordinary")) == every - {"recipe"} - idle
-    assert set(relevant(Settings(recipe="own"), "unrolled")) == {"models", "precision", "recipe"}
+    always = {"models", "precision", "recipe", "space"}
+    assert set(relevant(Settings(recipe="own"), "unrolled")) == always
     assert set(relevant(Settings(), "unrolled")) == every - idle
-    assert set(relevant(Settings(augmentation=("crop",)), "unrolled")) == every
+    assert set(relevant(Settings(augmentation=("crop",)), "unrolled")) == every - soft
+    taught = Settings(augmentation=("crop",), labels="teacher")
+    assert set(relevant(taught, "unrolled")) == every
     drops = {"lr_drop_factor", "restart_momentum"}
     assert set(relevant(Settings(lr_drops=()), "unrolled")) == every - idle - drops
     kinds = relevant(Settings(augmentation=("crop", "noise")), "ordinary")["augmentation"]

@@ -125,7 +125,7 @@ def test_the_experiments_of_a_file_and_what_its_authors_measured(digits, shuffle
     first, last = (method.load(path, settings, digits, IPC, k) for k in (0, 4))
     torch.testing.assert_close(last.images - first.images, torch.full_like(first.images, 4.0))
     assert last.metadata["authors_accuracies"]["ConvNet"] == pytest.approx([58.0, 59.0])
-    with pytest.raises(InputError, match="holds 5 sets, so that there is none for seed number 6"):
+    with pytest.raises(InputError, match="holds 5 sets, so that there is none for seed 5"):
         method.load(path, settings, digits, IPC, 5)
 
 
@@ -200,7 +200,7 @@ def refused(images, labels):
         "neither classes nor probabilities, .* say `labels: logits`": {
             "data": [[images, torch.randn(20, 10)]]
         },
-        "has 1 to 2 images of a class, not 2": {"data": [[images[1:], labels[1:]]]},
+        "and 1 to 2 of the others, not 2;": {"data": [[images[1:], labels[1:]]]},
         "not all finite": {"data": [[images / 0, labels]]},
         "as pixels do, and files of its kind have normalised ones": {
             "data": [[images.clamp(0, 1), labels]]
@@ -314,3 +314,21 @@ def test_a_set_for_other_peoples_training(chosen, tmp_path):
         assert len(torch.utils.data.DataLoader(loaded, batch_size=5)) == 4
     with pytest.raises(InputError, match="no-such"):
         dclib.load(tmp_path / "no-such.pt")
+
+
+def test_more_than_one_set_and_one_of_ours(digits, shuffled, chosen, tmp_path, caplog):
+    path, _ = authors(tmp_path, *shuffled, digits)
+    method.load(path, Settings(file="x"), digits, IPC)
+    assert "holds 5 sets, of which the first is taken; `experiments: 5`" in caplog.text
+    chosen.save(tmp_path / "set.safetensors")
+    with pytest.raises(
+        InputError, match="says itself what its images and labels are; leave out lr"
+    ):
+        method.load(tmp_path / "set.safetensors", Settings(file="x", lr=0.1), digits, IPC)
+    torch.save({"data": [[pixels(*shuffled[:1], digits) - 0.01, shuffled[1]]]}, path)
+    with pytest.raises(InputError, match="as pixels do, and files of its kind have normalised"):
+        method.load(path, Settings(file="x"), digits, IPC)
+    with pytest.raises(InputError, match="its labels are classes, .* no logits"):
+        settings = Settings(file="x", space="pixels", labels="logits")
+        method.load(path, settings, digits, IPC)
+    assert (tmp_path / "set.safetensors").stat().st_mode & 0o777 == path.stat().st_mode & 0o777

@@ -236,6 +236,35 @@ def test_more_iterations_go_on_to_the_same_bytes(digits, tmp_path, caplog):
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
+def test_what_is_furthest_is_gone_on_from_and_kept(digits, tmp_path):
+    """After a run of fewer iterations, and one of those that was cut short."""
+
+    class Interrupted(GradientMatching):
+        def step(self, state):
+            if self.iterations == 4 and self.steps == 2:
+                raise KeyboardInterrupt
+            self.steps += 1
+            return super().step(state)
+
+        steps = 0
+
+    def work(iterations):
+        settings = Settings(iterations=iterations, real_batch=8)
+        return Interrupted("MLP", settings, digits, 1, CPU)
+
+    state = tmp_path / "state.safetensors"
+    whole, _ = more(work(6), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        more(work(4), tmp_path)
+    assert iteration(tmp_path) == 2
+    again, progress = more(work(6), tmp_path)  # nothing is done
+    assert again.fingerprint == whole.fingerprint
+    assert (progress.iteration, progress.resumed_from) == (6, [])
+    (tmp_path / "checkpoint.safetensors").unlink()
+    more(work(3), tmp_path)
+    assert read_metadata(state)["progress"]["iteration"] == 6
+
+
 def test_more_networks_go_on_and_fewer_are_the_first(digits, tmp_path):
     trained = []
 

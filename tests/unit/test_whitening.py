@@ -1,5 +1,6 @@
 """ZCA whitening against its formula in NumPy, and networks that take whitened images."""
 
+import contextlib
 import dataclasses
 import itertools
 
@@ -116,8 +117,10 @@ def test_a_whitened_set_of_somebodys(digits, tmp_path, caplog):
     again = fitted.apply(digits.pixels(made.images))
     torch.testing.assert_close(again, whitened, rtol=0, atol=1e-4)
     assert not caplog.records
-    torch.save(10 * chosen.images, tmp_path / "images_best.pt")
-    imported.load(*load, invert=fitted.invert)
+    for times, error in ((4, None), (40, "are pixels mostly from -.*; say another `space`")):
+        torch.save(times * chosen.images, tmp_path / "images_best.pt")
+        with pytest.raises(InputError, match=error) if error else contextlib.nullcontext():
+            imported.load(*load, invert=fitted.invert)
     assert "taken for whitened ones, are pixels mostly from -" in caplog.text
     with pytest.raises(InputError, match="is said to be whitened, and there is no whitening"):
         imported.load(*load)
@@ -129,7 +132,7 @@ def test_a_whitened_set_of_somebodys(digits, tmp_path, caplog):
         (Imported, {"factor": 2}, "factor above 1"),
         (Imported, {"mean": (0.5,)}, "no mean or std"),
         (Settings, {"augmentation_way": "dcbench", "augmentation": ("cifar",)}, "changes pixels"),
-        (Settings, {"labels": "teacher"}, "go with space 'normalised'"),
+        (Settings, {"labels": "teacher"}, "say `space: normalised` as well"),
     ],
 )
 def test_what_does_not_go_with_it(kind, settings, why):

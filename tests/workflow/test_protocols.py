@@ -54,7 +54,8 @@ def test_results_of_protocols_stand_side_by_side(project):
     assert not own["train_loss"].equals(read(project, "dd", f"{NETWORK}.csv")["train_loss"])
     record = project.root / "results" / folder("digits", "dd") / f"eval/{NETWORK}.dd.json"
     settings = json.loads(record.read_text())["settings"]
-    assert settings == {"models": 2, "precision": "tf32", "recipe": "own"}
+    told = {"models": 2, "precision": "tf32", "recipe": "own", "space": "normalised"}
+    assert settings == told
 
 
 def test_tables_have_a_page_for_each_and_compare_with_their_like(project):

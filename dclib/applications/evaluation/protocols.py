@@ -41,8 +41,15 @@ def _without_flip(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 _DSA = {"epochs": 1000, "augmentation_way": "dsa", "augmentation": _SIAMESE}
-# Where MTT whitens.
-_WHITENED = ("CIFAR10 ipc=1", "CIFAR10 ipc=10", "CIFAR100 ipc=1", "CIFAR100 ipc=50")
+# Where MTT whitens; and the whole training set, which stands beside most of these.
+_WHITENED = (
+    "CIFAR10 ipc=1",
+    "CIFAR10 ipc=10",
+    "CIFAR10 ipc=all",
+    "CIFAR100 ipc=1",
+    "CIFAR100 ipc=50",
+    "CIFAR100 ipc=all",
+)
 _IDC = {
     "epochs": 1000, "batch": 64, "lr_drops": [2 / 3, 5 / 6], "lr_drop_factor": 0.2,
     "restart_momentum": False, "augmentation_way": "idc", "cutmix": 0.5,
@@ -76,7 +83,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
     ),
     "mtt": Protocol(
         "of MTT (Cazenavette et al. 2022): as dsa, with the learning rate that the set brings, and "
-        "on whitened images where the authors do so: of CIFAR10 at ipc 1 and 10, CIFAR100 at 1, 50",
+        "on whitened images where the authors do so: of CIFAR10 at ipc 1 and 10, CIFAR100 at 1 and "
+        "50, and of both as a whole",
         {**_DSA, "own_lr": True},
         _without_flip(_DSA) | {f"dataset={where}": {"space": "whitened"} for where in _WHITENED},
     ),

@@ -81,7 +81,10 @@ class Settings:
             if self.augmentation_way == "dcbench" and self.augmentation:
                 raise ValueError("augmentation_way 'dcbench' changes pixels, not whitened images")
             if self.labels == "teacher":
-                raise ValueError("labels 'teacher' go with space 'normalised': so it was trained")
+                raise ValueError(
+                    "labels 'teacher' go with images on which the teacher was trained; say `space: "
+                    "normalised` as well"
+                )
 
 
 def recipe_of(settings: Settings, recipe: str) -> str:

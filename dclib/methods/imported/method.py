@@ -20,7 +20,9 @@ log = logging.getLogger(__name__)
 
 # Where pixels and normalised images may lie: a little beyond, since nobody clips them.
 _PIXELS = (-0.2, 1.2)
-_UNWHITENED = (-1.0, 2.0)  # most pixels of whitened images that were learnt
+# Most pixels of whitened images that were learnt, and what none of them are.
+_UNWHITENED, _NEVER = (-1.0, 2.0), (-3.0, 4.0)
+_OF_OTHERS = ("space", "mean", "std", "factor", "lr", "labels")
 
 
 def load(
@@ -48,10 +50,21 @@ def load(
     if experiment >= len(found):
         raise InputError(
             f"{path}: holds {len(found)} set{'s' * (len(found) > 1)}, so that there is none for "
-            f"seed number {experiment + 1}; 'experiments' says how many there are"
+            f"seed {experiment}; `experiments: {len(found)}` says how many there are"
         )
+    if len(found) > 1 and settings.experiments is None:
+        log.warning(
+            "%s: holds %d sets, of which the first is taken; `experiments: %d` takes one a seed",
+            path, len(found), len(found),
+        )  # fmt: skip
     one = found[experiment]
     if one.ready is not None:
+        told = {name for name in _OF_OTHERS if getattr(settings, name) not in (None, 1)}
+        if told:
+            raise InputError(
+                f"{path}: {kind} says itself what its images and labels are; leave out "
+                f"{', '.join(sorted(told))}"
+            )
         return _checked(path, one.ready.fitted(data), ipc)
     images = _decoded(path, one.images, data, settings.factor)
     labels = _labels(path, one, data, settings, ipc)
@@ -145,6 +158,11 @@ def _labels(
     if len(labels) != count:
         raise InputError(f"{path}: {count} images and {len(labels)} labels")
     if labels.ndim == 1:
+        if settings.labels in ("probabilities", "logits"):
+            raise InputError(
+                f"{path}: its labels are classes, one a set's image, and no {settings.labels}; "
+                "leave out 'labels'"
+            )
         if labels.is_floating_point() and not torch.equal(labels, labels.round()):
             raise InputError(f"{path}: its labels are no whole numbers, as {labels.tolist()[:3]}")
         labels = labels.long()
@@ -180,11 +198,15 @@ def _inverted(path: Path, images: Tensor, invert: Callable[[Tensor], Tensor] | N
         raise InputError(f"{path}: is said to be whitened, and there is no whitening")
     pixels = invert(images)
     low, high = np.quantile(pixels.numpy(), (0.01, 0.99))
+    told = (
+        f"{path}: its images, taken for whitened ones, are pixels mostly from {low:.3g} to "
+        f"{high:.3g}, instead of 0 to 1: they may be normalised, or pixels, or whitened in another "
+        "way"
+    )
+    if low < _NEVER[0] or high > _NEVER[1]:
+        raise InputError(f"{told}; say another `space`")
     if low < _UNWHITENED[0] or high > _UNWHITENED[1]:
-        log.warning(
-            "%s: its images, taken for whitened ones, are pixels mostly from %.3g to %.3g, instead "
-            "of 0 to 1: they may be normalised, or whitened in another way", path, low, high,
-        )  # fmt: skip
+        log.warning("%s", told)
     return pixels
 
 
@@ -200,7 +222,7 @@ def _check_space(path: Path, images: Tensor, space: str, told: bool) -> None:
             f"{path}: its images go from {low:.3g} to {high:.3g}, pixels from 0 to 1{hint}; or say "
             "`space: normalised`"
         )
-    if space == "normalised" and within and low >= 0:
+    if space == "normalised" and within:
         if not told:
             raise InputError(
                 f"{path}: its images go from {low:.3g} to {high:.3g}, as pixels do, and files of "
@@ -227,10 +249,12 @@ def _checked(path: Path, made: SyntheticSet, ipc: int) -> SyntheticSet:
     soft = made.labels.is_floating_point()
     found = torch.bincount(made.labels.argmax(1) if soft else made.labels, minlength=classes)
     if len(made.images) != classes * ipc or (not soft and not (found == ipc).all()):
-        low, high = int(found.min()), int(found.max())
+        other = int((found != ipc).nonzero()[0]) if (found != ipc).any() else 0
+        name = made.metadata["class_names"][other]
         raise InputError(
-            f"{path}: has {low if low == high else f'{low} to {high}'} images of a class, not "
-            f"{ipc}; {{ipc}} in `file` stands for the number of the cell"
+            f"{path}: has {int(found[other])} images of class '{name}', and {int(found.min())} to "
+            f"{int(found.max())} of the others, not {ipc}; {{ipc}} in `file` stands for the number "
+            "of the cell"
         )
     if soft and not (found == ipc).all():
         log.warning(

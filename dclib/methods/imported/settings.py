@@ -41,8 +41,8 @@ class Settings:
         """Refuse what does not go together."""
         if self.space == "whitened" and self.factor > 1:
             raise ValueError("factor above 1 goes with pixels or normalised images")
-        if self.space == "whitened" and (self.mean or self.std):
-            raise ValueError("whitened images are normalised by no mean or std")
+        if self.space in ("pixels", "whitened") and (self.mean or self.std):
+            raise ValueError(f"{self.space} images are normalised by no mean or std")
 
 
 FACE = Face(Settings, "imported")
