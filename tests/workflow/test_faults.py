@@ -63,15 +63,18 @@ class Disturbed(Project):
         return self.path(name).read_text()
 
     def unfinish(self):
-        """Take away the condensed set."""
+        """Take away the condensed set, and what it could be made of at once."""
         for name in ("set.safetensors", "set.png", "run.json", "trace.csv", "set.log"):
             self.path(f"{DC}/{name}").unlink()
+        self.path(f"{DC}/state.safetensors").unlink()
 
     def contents(self):
         """Every result by its path, without the seconds that something took."""
         found = {}
         for path in sorted(self.path("results").rglob("*")):
             name = str(path.relative_to(self.root))
+            if path.name.endswith("state.safetensors"):  # it says where it was taken up again
+                continue
             if path.suffix in (".safetensors", ".png"):
                 found[name] = path.read_bytes()
             elif path.suffix == ".csv":

@@ -25,7 +25,8 @@ def test_everything_of_the_contract_is_made(finished):
             place = results / folder(dataset, method)
             names = {path.name for path in place.iterdir()}
             expected = {"set.safetensors", "set.png", "run.json", "set.log", "set.benchmark.tsv"}
-            assert names == expected | {"eval"} | ({"trace.csv"} if method == "dc" else set())
+            of_dc = {"trace.csv", "state.safetensors"}
+            assert names == expected | {"eval"} | (of_dc if method == "dc" else set())
             assert (place / "eval/ConvNet-width4.json").exists()
             made = SyntheticSet.load(place / "set.safetensors")
             assert made.images.shape == (10, 1, 8, 8)
