@@ -180,7 +180,8 @@ def run(
                 if now - last_line >= LOG_SECONDS or progress.iteration in (first, iterations):
                     log.info("%s", _line(description, progress, iterations))
                     last_line = now
-            if kept is not None and _beyond(Path(kept), digest) < progress.iteration:
+            there = None if kept is None else _fitting(Path(kept), digest, logging.DEBUG)
+            if kept is not None and _iteration(there) < progress.iteration:
                 try:
                     _save(Path(kept), digest, snapshot)
                 except InputError as error:
@@ -229,43 +230,41 @@ def _furthest(
         last: the iteration beyond which it must not be; None for any.
     """
     best, most = None, 0
-    for path in filter(Path.exists, (checkpoint, *others)):
-        level = logging.WARNING if path == checkpoint else logging.INFO
-        try:
-            tensors, metadata = read_sealed(path)
-        except InputError as error:
-            log.log(level, "starting afresh, the checkpoint cannot be read: %s", error)
-            continue
-        if metadata.get("digest") != digest:
-            log.log(
-                level, "starting afresh, the checkpoint was made by other settings, code or data"
-            )
-            continue
-        iteration = _iteration(metadata)
+    for path in (checkpoint, *others):
+        left = _fitting(path, digest, logging.WARNING if path == checkpoint else logging.INFO)
+        iteration = _iteration(left)
         if last is not None and iteration > last:
             log.info("starting afresh, the checkpoint is after iteration %d", iteration)
-        elif best is None or iteration > most:
-            best, most = (path, tensors, metadata), iteration
+        elif left and (best is None or iteration > most):
+            best, most = left, iteration
     return best
 
 
-def _iteration(metadata: Mapping[str, Any]) -> int:
-    """After which iteration a checkpoint was taken; 0 if it does not say so."""
+def _fitting(path: Path, digest: str, level: int) -> Left | None:
+    """Return a file with what is in it, if it is there and of this computation.
+
+    Args:
+        level: at which it is logged why it does not fit.
+    """
+    if not path.exists():
+        return None
     try:
-        return int(metadata["progress"]["iteration"])
+        tensors, metadata = read_sealed(path)
+    except InputError as error:
+        log.log(level, "starting afresh, the checkpoint cannot be read: %s", error)
+        return None
+    if metadata.get("digest") != digest:
+        log.log(level, "starting afresh, the checkpoint was made by other settings, code or data")
+        return None
+    return path, tensors, metadata
+
+
+def _iteration(left: Left | None) -> int:
+    """After which iteration a file was written; 0 if there is none, or it does not say so."""
+    try:
+        return int(left[2]["progress"]["iteration"]) if left else 0
     except (KeyError, TypeError, ValueError):
         return 0
-
-
-def _beyond(path: Path, digest: str) -> int:
-    """After which iteration the state in a file is, if it is one of this computation; else 0."""
-    if not path.exists():
-        return 0
-    try:
-        _, metadata = read_sealed(path)
-    except InputError:
-        return 0
-    return _iteration(metadata) if metadata.get("digest") == digest else 0
 
 
 def _resume(

@@ -571,7 +571,7 @@ def _evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
 
 
 _NOTHING = Trained("", "")
-_TEACHER = "teacher"  # where a network that labels the images stands among methods
+_TEACHER = "(teacher)"  # where a network that labels images stands among methods; none is so called
 
 
 def _experiments(imported: Mapping[str, Any], seeds: Sequence[int]) -> Sequence[int]:

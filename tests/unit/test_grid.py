@@ -180,8 +180,10 @@ def test_a_teacher_that_labels_is_a_reference_network_of_the_tested_one():
         **NO_TABLES,
     }
     told = {"network=MLP": {"reference_network": {"epochs": 3}}}
-    made = grid(**taught, overrides=told)
-    assert made.reference("MNIST", "MLP")["epochs"] == 3
+    imported = {"teacher": {"file": "x.pt"}}  # a name as any other
+    for more in ({}, {"imported": imported, "methods": ["random", "teacher"]}):
+        made = grid(**taught | more, overrides=told)
+        assert made.reference("MNIST", "MLP")["epochs"] == 3
     with pytest.raises(InputError, match="has network 'LeNet'; there are ConvNet, MLP"):
         grid(**taught, overrides={"network=LeNet": told["network=MLP"]})
     with pytest.raises(InputError, match="no cell that fits its conditions uses 'reference_netw"):

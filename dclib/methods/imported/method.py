@@ -160,7 +160,7 @@ def _labels(
     if labels.ndim == 1:
         if settings.labels in ("probabilities", "logits"):
             raise InputError(
-                f"{path}: its labels are classes, one a set's image, and no {settings.labels}; "
+                f"{path}: its labels are classes, one an image, and no {settings.labels}; "
                 "leave out 'labels'"
             )
         if labels.is_floating_point() and not torch.equal(labels, labels.round()):
