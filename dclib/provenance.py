@@ -7,10 +7,12 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dclib
+from dclib import files
 
 ROOT = Path(__file__).resolve().parent.parent
 # What surrounds the work of every job, and computes nothing.
@@ -34,7 +36,25 @@ def code_digest(*sources: Path | str, root: Path = ROOT) -> str:
         sources: the files to begin with, or the dotted names of modules of dclib.
         root: the folder that holds the package `dclib`.
     """
-    found: dict[str, str] = {}
+    found = _reached(sources, root)
+    return digest(sorted((name, _parsed(path)[0]) for name, path in found.items()))
+
+
+@functools.cache
+def code_files(*sources: Path | str, root: Path = ROOT) -> dict[str, str]:
+    """Return the paths of the files that `code_digest` goes by, and the SHA-256 of their bytes."""
+    return {str(path): files.sha256(path) for path in _reached(sources, root).values()}
+
+
+def unchanged(code: Mapping[str, str]) -> bool:
+    """Return whether all bytes of `code_files` are as they were, which is told in no time."""
+    return all(Path(path).is_file() and files.sha256(path) == was for path, was in code.items())
+
+
+@functools.cache
+def _reached(sources: tuple[Path | str, ...], root: Path) -> dict[str, Path]:
+    """The files that `code_digest` goes by, by the names that they have in it."""
+    found: dict[str, Path] = {}
     waiting = [
         _files(source, root)[-1] if isinstance(source, str) else source.resolve()
         for source in sources
@@ -43,9 +63,9 @@ def code_digest(*sources: Path | str, root: Path = ROOT) -> str:
         path = waiting.pop()
         name = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
         if name not in found and name != _AROUND:
-            found[name], imported = _parsed(path)
-            waiting += [source for module in imported for source in _files(module, root)]
-    return digest(sorted(found.items()))
+            found[name] = path
+            waiting += [source for module in _parsed(path)[1] for source in _files(module, root)]
+    return found
 
 
 @functools.cache

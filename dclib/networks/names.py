@@ -416,7 +416,7 @@ class Spec:
     def activation_bytes(self, channels: int, image_size: Size) -> int:
         """Return the bytes that one image's forward pass keeps for its backward pass, in float32.
 
-        `dclib.memory.activation_bytes` finds the same by running the network.
+        `dclib.memory.measured_activation_bytes` finds the same by running the network.
         """
         return self._tally(channels, image_size).kept
 

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -18,12 +18,21 @@ class Network(nn.Module):
     """A classifier in two parts: `features`, all but the last layer, and `classifier`.
 
     The last layer computes in its weights' precision, whatever autocast says.
+
+    Attributes:
+        spec: what its name says of it.
     """
 
-    def __init__(self, features: nn.Sequential, classifier: nn.Linear) -> None:
+    def __init__(self, spec: names.Spec, features: nn.Sequential, classifier: nn.Linear) -> None:
         super().__init__()
+        self.spec = spec
         self.features = features
         self.classifier = classifier
+
+    def activation_bytes(self, shape: Sequence[int]) -> int:
+        """Return what `dclib.memory.activation_bytes` wants to know of it."""
+        channels, height, width = shape
+        return self.spec.activation_bytes(channels, (height, width))
 
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
@@ -53,7 +62,7 @@ def build(name: str, channels: int, image_size: names.Size, num_classes: int) ->
         (*spec.layers(image_size), names.Linear(num_classes)), (channels, *image_size)
     )
     assert isinstance(last, nn.Linear)
-    return Network(nn.Sequential(*body), last)
+    return Network(spec, nn.Sequential(*body), last)
 
 
 class Fresh:

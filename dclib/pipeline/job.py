@@ -21,8 +21,7 @@ from dclib.data.synthetic import SyntheticSet
 from dclib.data.whitening import Whitening
 from dclib.errors import Damaged, InputError
 from dclib.pipeline import locks
-from dclib.pipeline.plan import Job
-from dclib.pipeline.staleness import DIGESTS, MADE_FROM
+from dclib.pipeline.description import DIGESTS, MADE_FROM, Job
 from dclib.teachers.reference.teacher import Reference
 
 
@@ -148,7 +147,10 @@ class Running:
         for module in self.job.modules:
             importlib.import_module(module)
         script = Path(snakemake.scriptdir, self.job.script)
-        if provenance.code_digest(script, *self.job.modules) != self.job.code:
+        if not (
+            provenance.unchanged(self.job.sources)
+            or provenance.code_digest(script, *self.job.modules) == self.job.code
+        ):
             raise InputError(
                 f"{self.job.title}: the code of {script.name} or of {', '.join(self.job.modules)} "
                 "was edited after this run was planned: call again, once it is as it shall be"

@@ -20,6 +20,7 @@ from dclib.methods.imported import settings as imported
 from dclib.networks import names as networks
 from dclib.pipeline import figures, tables
 from dclib.pipeline.aggregates import Aggregate
+from dclib.pipeline.description import BEFORE, Files, Job
 from dclib.pipeline.grid import Grid
 from dclib.pipeline.paths import Cell, Trained
 from dclib.teachers.reference import settings as reference
@@ -33,32 +34,9 @@ EXPORTS = {
     "pt": "set.pt", "images": "images_best.pt", "labels": "labels_best.pt", "npz": "set.npz",
     "pictures": "pictures.zip",
 }  # fmt: skip
-BEFORE = "before"  # the input that a job only waits for
 # The parts of a cell, and what its set is tested on and how, as Snakemake's wildcards.
 WILDCARDS = Cell._make(f"{{{name}}}" for name in Cell._fields)
 TESTED = "{eval_network}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Files:
-    """What a job writes.
-
-    Attributes:
-        outputs: by name; the last one, `record`, says what the others were made of, and is written
-            when they are safe.
-        checkpoint: what a job that was ended goes on from.
-        kept: what a finished one has left for one of more iterations or networks to go on from.
-    """
-
-    outputs: Mapping[str, str]
-    log: str
-    benchmark: str
-    checkpoint: str
-    kept: str
-
-    @property
-    def record(self) -> str:
-        return self.outputs["record"]
 
 
 def files(rule: str, results: str, cell: Cell = WILDCARDS, tested: str = TESTED) -> Files:
@@ -103,86 +81,6 @@ def files(rule: str, results: str, cell: Cell = WILDCARDS, tested: str = TESTED)
         checkpoint=f"{beside}checkpoint.safetensors",
         kept=f"{kept}.safetensors",
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One job: what it writes, and everything that this depends on.
-
-    Attributes:
-        rule: of Snakemake.
-        cell: what the job is part of, as far as it is, by the names of a cell's parts.
-        settings: those that can touch the result, as JSON holds them.
-        data: a digest of the data set that it is made from, or an empty text.
-        code: a digest of its script and of `modules`.
-        script: the file in workflow_scripts that does the job.
-        modules: those of dclib that the script calls.
-        inputs: the files that it reads and other jobs make, by name.
-        method: of a set, the folder in `dclib.methods` that makes it.
-        source: the file that it reads and no job makes, of an imported set.
-        grows: see `dclib.methods.Face`.
-        earlier: the states that others leave for it to go on from, the latest first.
-    """
-
-    rule: str
-    cell: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    data: str
-    code: str
-    script: str
-    modules: tuple[str, ...]
-    inputs: Mapping[str, tuple[str, ...]]
-    files: Files
-    method: str = ""
-    source: str = ""
-    grows: tuple[str, ...] = ()
-    earlier: tuple[str, ...] = ()
-
-    @property
-    def point(self) -> Cell:
-        """The cell of the grid that the job is part of."""
-        return Cell(**{name: self.cell[name] for name in Cell._fields})
-
-    @property
-    def tested(self) -> str:
-        """The network that is trained, of an evaluation; otherwise empty."""
-        return str(self.cell.get("tested", ""))
-
-    @property
-    def title(self) -> str:
-        """What the job is called where it reports its progress."""
-        return " ".join(map(str, self.cell.values())) or self.rule
-
-    @property
-    def mark(self) -> dict[str, Any]:
-        """What a result is marked with, but for the inputs: another mark, and it is stale."""
-        return {
-            "cell": dict(self.cell),
-            "settings": dict(self.settings),
-            "code": self.code,
-            "data": self.data,
-        }
-
-    @property
-    def begun(self) -> dict[str, Any]:
-        """The part of the mark that a checkpoint has to fit; of a snapshot, that of its set."""
-        settings = {name: told for name, told in self.settings.items() if name not in self.grows}
-        cell = self.point.finished._asdict() if self.rule == "condense" else self.cell
-        return {**self.mark, "cell": dict(cell), "settings": settings}
-
-    def inputs_mark(self, sha256: Callable[[str], str]) -> dict[str, str]:
-        """Return the mark's part that tells of the inputs.
-
-        A data set is known by `data` already, and what only goes before changes nothing.
-
-        Args:
-            sha256: what tells the digest of a file's bytes.
-        """
-        return {
-            name: provenance.digest([sha256(path) for path in paths])
-            for name, paths in self.inputs.items()
-            if name not in ("data", BEFORE)
-        }
 
 
 class Plan:
@@ -469,12 +367,14 @@ class Plan:
         digests += [besides] if besides else []
         script = f"{'aggregate' if rule in AGGREGATES else rule}.py"
         place = WILDCARDS._replace(**{key: cell[key] for key in Cell._fields if key in cell})
+        code = (self._root / "workflow_scripts" / script, *modules)
         job = Job(
             rule,
             dict(cell),
             json.loads(json.dumps(settings)),
             data or (digests[0] if len(digests) == 1 else provenance.digest(digests)),
-            provenance.code_digest(self._root / "workflow_scripts" / script, *modules),
+            provenance.code_digest(*code),
+            provenance.code_files(*code),
             script,
             modules,
             {name: paths for name, paths in inputs.items() if paths},

@@ -14,7 +14,7 @@ from dclib import methods
 from dclib.applications.evaluation import settings as evaluation
 from dclib.errors import InputError
 from dclib.networks import names as networks
-from dclib.pipeline.plan import Job
+from dclib.pipeline.description import Job
 from dclib.teachers.reference import settings as reference
 
 # What a process of PyTorch holds before it computes anything, on the CPU and with a GPU in use.

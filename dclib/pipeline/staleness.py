@@ -15,9 +15,8 @@ from dclib import files, provenance
 from dclib.data import sources
 from dclib.errors import InputError
 from dclib.pipeline import integrity
-from dclib.pipeline.plan import BEFORE, Job, Plan
-
-MADE_FROM, DIGESTS = "made_from", "files"  # keys of a record
+from dclib.pipeline.description import BEFORE, DIGESTS, MADE_FROM, Job
+from dclib.pipeline.plan import Plan
 
 CURRENT, MISSING, STALE, DAMAGED = "current", "missing", "stale", "damaged"
 SHOWN = 3  # of the settings that differ

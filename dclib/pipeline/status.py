@@ -15,7 +15,8 @@ from tabulate import tabulate
 
 from dclib import files
 from dclib.errors import InputError
-from dclib.pipeline.plan import Job, Plan
+from dclib.pipeline.description import Job
+from dclib.pipeline.plan import Plan
 from dclib.pipeline.staleness import CURRENT, STALE, Staleness
 
 STATES = ("done", "running", "stale", "missing", "failed")

@@ -243,7 +243,7 @@ class Watch(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def fake_cuda(*known):
+def fake_cuda():
     """Within it, tensors are fake, and there is a card."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -252,16 +252,9 @@ def fake_cuda(*known):
     from dclib.data import datasets, synthetic
     from dclib.methods.dc import method as dc
     from dclib.methods.dd import method as dd
-    from dclib.networks import plans
     from dclib.teachers.reference import teacher
     from dclib.training.augmentation import dc as augmentation
 
-    sizes = {}
-    for name, channels, size in known:  # before tensors are fake: it runs the network
-        model = plans.build(name, channels, size, 10)
-        sizes[tuple(p.shape for p in model.parameters())] = memory.activation_bytes(
-            model, (channels, *size)
-        )
     seeds = itertools.count()
     patches = pytest.MonkeyPatch()
 
@@ -301,8 +294,6 @@ def fake_cuda(*known):
              lambda shape, random, device: torch.empty(tuple(shape), device=device)),
             (graphs, "Repeated", Watched),
             (memory, "memory_budget", lambda device: 40 * 2**30),
-            (memory, "activation_bytes",
-             lambda network, shape: sizes[tuple(p.shape for p in network.parameters())]),
             (seeding.Streams, "seed", lambda self, name: next(seeds)),
             (seeding.Streams, "next_seed", lambda self, name: 0),
             *((module, "global_seed", unseeded) for module in (dc, evaluate, dd, teacher)),
@@ -335,7 +326,7 @@ def condense(network, precision):
     from dclib.methods.dc import method as dc
     from dclib.seeding import Streams
 
-    with fake_cuda((network, 3, (32, 32))), Watch() as watch:
+    with fake_cuda(), Watch() as watch:
         settings = dc.Settings(precision=precision, outer_steps=3, inner_epochs=2, real_batch=32)
         method = dc.GradientMatching(network, settings, data_set(3, (32, 32)), 2, CUDA)
         state = method.start(Streams("x"))
@@ -370,7 +361,7 @@ def evaluation(network, models, precision, augmentation=(), images=20, batch=16,
 def evaluate(network, models, precision, kinds):
     from dclib import devices
 
-    with fake_cuda((network, 3, (32, 32))), Watch() as watch:
+    with fake_cuda(), Watch() as watch:
         way, _, kinds = kinds.rpartition(":")
         kinds = () if kinds == "-" else tuple(kinds.split(","))
         more = {"augmentation_way": way, "cutmix": 0.5} if way else {}
@@ -405,7 +396,7 @@ def distill(network):
         def __int__(self):
             return self.value
 
-    with fake_cuda((network, *shape)), pytest.MonkeyPatch.context() as patch, Watch() as watch:
+    with fake_cuda(), pytest.MonkeyPatch.context() as patch, Watch() as watch:
         settings = dd.Settings(augment_real=shape[0] == 3)
         method = dd.DatasetDistillation(network, settings, data_set(*shape), 2, CUDA)
         state = method.start(Streams("x"))
@@ -423,7 +414,7 @@ def reference(network):
     from dclib.seeding import Streams
     from dclib.teachers.reference import teacher
 
-    with fake_cuda((network, 3, (32, 32))):
+    with fake_cuda():
         data = data_set(3, (32, 32))
         training = teacher.Training(network, teacher.Settings(), data, CUDA)
         state = training.start(Streams("x"))
@@ -449,7 +440,7 @@ def count():
         assert not watch.faults, watch.faults[:3]
         print(json.dumps({name: watch.counted()}), flush=True)
 
-    with fake_cuda(("ConvNet", 3, (32, 32))):
+    with fake_cuda():
         network = plans.build("ConvNet", 3, (32, 32), 10).to(CUDA)
         real = [torch.empty(256, 3, 32, 32, device=CUDA) for _ in range(10)]
         for ipc in (1, 10, 50):
