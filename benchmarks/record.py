@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dclib import files, provenance
+from dclib import files
 from dclib.errors import InputError
 from dclib.pipeline import settings, tabulation
 from dclib.pipeline.paths import Cell
@@ -81,7 +81,10 @@ def publish(results: Path, config: Path, folder: Path) -> None:
                 "processor": _processor(), "cores": os.cpu_count(), "system": platform.platform(),
                 "devices": sorted({str(each.get("device", "cpu")) for each in (*made, *trained)}),
             },
-            "versions": provenance.versions(),
+            "versions": {
+                part: ", ".join(sorted({each["versions"][part] for each in (*made, *trained)}))
+                for part in ("dclib", "python", "torch")
+            },
             "seconds": {
                 "sets": round(sum(each["seconds"] for each in made)),
                 "evaluations": round(sum(each["seconds"] for each in trained)),

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,11 +139,8 @@ def commit(root: Path = ROOT) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of dclib, Python and PyTorch."""
-    import torch
-
-    return {
-        "dclib": dclib.__version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-    }
+    """Return the versions of dclib, Python and, where it is in use, PyTorch."""
+    told = {"dclib": dclib.__version__, "python": platform.python_version()}
+    if "torch" in sys.modules:
+        told["torch"] = str(sys.modules["torch"].__version__)
+    return told

@@ -1,10 +1,13 @@
 """Shapes and types of dclib's public signatures are checked at run time in every test."""
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,12 +49,19 @@ def small() -> dclib.data.datasets.ImageDataset:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """The small grid of the tests of the pipeline, finished; a process makes it once."""
-    from pipeline import clone
+    """The small grid of the tests of the pipeline, finished; one of the processes makes it."""
+    from pipeline import Project, clone
 
-    project = clone(tmp_path_factory.mktemp("finished"))
-    project.snakemake("--cores", "2", "all")
-    return project
+    together = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if together else base) / "finished"
+    with FileLock(f"{place}.lock"):
+        if not (place / "done").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            clone(place).snakemake("--cores", "2", "all")
+            (place / "done").touch()
+    return Project(place)
 
 
 @pytest.fixture

@@ -1,4 +1,9 @@
-"""What surrounds the work of every job: its log, its faults in one line, and its record."""
+"""What surrounds the work of every job: its log, its faults in one line, and its record.
+
+What needs PyTorch is imported where it is asked for, which a job that draws up a table does not.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import functools
@@ -12,17 +17,20 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from dclib import devices, files, methods, provenance, runner
-from dclib.data.synthetic import SyntheticSet
-from dclib.data.whitening import Whitening
+from dclib import files, methods, provenance
 from dclib.errors import Damaged, InputError
 from dclib.pipeline import locks
 from dclib.pipeline.description import DIGESTS, MADE_FROM, Job
-from dclib.teachers.reference.teacher import Reference
+
+if TYPE_CHECKING:
+    import torch
+
+    from dclib import runner
+    from dclib.data.synthetic import SyntheticSet
+    from dclib.data.whitening import Whitening
+    from dclib.teachers.reference.teacher import Reference
 
 
 class Running:
@@ -46,6 +54,8 @@ class Running:
     @functools.cached_property
     def device(self) -> torch.device:
         """The device that the config asks for, which is the job's own from now on."""
+        from dclib import devices
+
         return devices.choose(
             self._execution["device"] if self._gpu else "cpu",
             self._threads,
@@ -65,12 +75,16 @@ class Running:
     @functools.cached_property
     def teachers(self) -> dict[str, Reference]:
         """The networks trained on real images that the job looks at, by the name of their kind."""
+        from dclib.teachers.reference.teacher import Reference
+
         path = self.input("reference")
         return {"reference": Reference.load(path, self.device)} if path else {}
 
     @functools.cached_property
     def whitening(self) -> Whitening | None:
         """What whitens images of the data set, where the job has to do with such."""
+        from dclib.data.whitening import Whitening
+
         path = self.input("whitening")
         return Whitening.load(path) if path else None
 
@@ -132,6 +146,8 @@ class Running:
             DIGESTS: {name: files.sha256(path) for name, path in outputs.items()},
         }
         if "device" in self.__dict__:  # it was asked for
+            from dclib import devices
+
             record["device"] = devices.describe(self.device)
             record["peak_memory_mib"] = round(devices.peak_memory_mib(self.device), 1)
         files.write_json(self.job.files.record, record)
@@ -186,13 +202,20 @@ def job(snakemake: Any) -> Iterator[Running]:
             with contextlib.suppress(OSError):
                 os.utime(error.path)
         sys.exit(1)
-    except (torch.AcceleratorError, torch.OutOfMemoryError) as error:
-        reason = str(error).strip().splitlines()[0]
-        logging.error("the device failed (%s); the next call goes on from the checkpoint", reason)
+    except Exception as error:
+        if _of_device(error):
+            reason = str(error).strip().splitlines()[0]
+            log_line = "the device failed (%s); the next call goes on from the checkpoint"
+            logging.error(log_line, reason)
+        else:
+            logging.exception("rule %s failed", snakemake.rule)
         sys.exit(1)
-    except Exception:
-        logging.exception("rule %s failed", snakemake.rule)
-        sys.exit(1)
+
+
+def _of_device(error: Exception) -> bool:
+    """Whether a GPU has failed, or has no memory left."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, (torch.AcceleratorError, torch.OutOfMemoryError))
 
 
 def _end_with_snakemake(every_seconds: float = 0.2) -> None:

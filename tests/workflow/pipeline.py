@@ -50,16 +50,26 @@ class Project:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def planned(self, *arguments):
-        """What a dry run would make: (rule, first output), the target rules left out."""
+    def look(self, *arguments):
+        """What a dry run would make, and what it says of results that are made again, by result.
+
+        The former are (rule, first output), the target rules left out.
+        """
         done = self.snakemake("--dry-run", "--cores", "1", *arguments)
+        said = re.findall(
+            r"^results/(\S+) is (\w+) and is made again: (.*)$", done.stderr, re.MULTILINE
+        )
         found = re.findall(
             r"^rule (\w+):\n(?:    (?!output:).*\n)*    output: ([^,\n]+)",
             done.stdout + done.stderr, re.MULTILINE,
         )  # fmt: skip
         nothing = "Nothing to be done" in done.stdout + done.stderr
         assert nothing == (not found)
-        return {(rule, output.removeprefix("results/")) for rule, output in found}
+        planned = {(rule, output.removeprefix("results/")) for rule, output in found}
+        return planned, {name: f"{state}: {why}" for name, state, why in said}
+
+    def planned(self, *arguments):
+        return self.look(*arguments)[0]
 
     def edit(self, path, old, new):
         text = (self.root / path).read_text()
