@@ -201,16 +201,69 @@ def statistics(
 
     They have four digits; the deviation of a flat channel counts as 1.
     """
+    return statistics_of(histogram(images))
+
+
+def histogram(images: UInt8[Tensor, "n channels height width"]) -> Int64[Tensor, "channels 256"]:
+    """Return how many pixels of every channel have each value."""
     channels = images.transpose(0, 1).flatten(1)
+    return torch.stack([torch.bincount(pixels, minlength=256) for pixels in channels])
+
+
+def statistics_of(
+    histogram: Int64[Tensor, "channels 256"],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return what `statistics` does of images that have this histogram."""
     means, stds = [], []
-    for pixels in channels:
-        histogram = torch.bincount(pixels, minlength=256).double()
-        values = torch.arange(256, dtype=torch.float64) / 255
-        mean = float((histogram * values).sum() / histogram.sum())
-        variance = float((histogram * (values - mean) ** 2).sum() / histogram.sum())
+    values = torch.arange(256, dtype=torch.float64) / 255
+    for numbers in histogram.double():
+        mean = float((numbers * values).sum() / numbers.sum())
+        variance = float((numbers * (values - mean) ** 2).sum() / numbers.sum())
         means.append(round(mean, 4))
         stds.append(round(math.sqrt(variance), 4) or 1.0)
     return tuple(means), tuple(stds)
+
+
+def fitted(
+    images: UInt8[Tensor, "n channels height width"],
+    size: tuple[int, int],
+    fit: str,
+    background: tuple[int, int, int],
+) -> UInt8[Tensor, "n channels new_height new_width"]:
+    """Return images of another height and width.
+
+    Args:
+        fit: `stretch`; `crop` to the middle part of the shape of `size` first; or `pad`, which
+            leaves the shape as it is and fills the rest with the background.
+        background: red, green and blue.
+    """
+    height, width = images.shape[2:]
+    if (height, width) == size:
+        return images
+    if fit == "crop":
+        scale = min(height / size[0], width / size[1])
+        rows, columns = (
+            min(n, max(1, round(scale * m))) for n, m in zip((height, width), size, strict=True)
+        )
+        top, left = (height - rows) // 2, (width - columns) // 2
+        images = images[:, :, top : top + rows, left : left + columns]
+    if fit != "pad":
+        return resized(images, size)
+    scale = min(size[0] / height, size[1] / width)
+    rows, columns = max(1, round(scale * height)), max(1, round(scale * width))
+    whole = shade(background, images.shape[1]).view(1, -1, 1, 1).repeat(len(images), 1, *size)
+    top, left = (size[0] - rows) // 2, (size[1] - columns) // 2
+    whole[:, :, top : top + rows, left : left + columns] = resized(images, (rows, columns))
+    return whole
+
+
+def shade(background: tuple[int, int, int], channels: int) -> UInt8[Tensor, " channels"]:
+    """Return a colour as images of 1 or 3 channels have it: of one, its luminance (ITU-R 601)."""
+    colour = torch.tensor(background, dtype=torch.uint8)
+    if channels == 3:
+        return colour
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    return (colour.double() @ weights).round().to(torch.uint8)[None]
 
 
 def resized(
