@@ -211,7 +211,7 @@ DATASETS = [
     ([{"name": "MNIST", "mean": [0.1, 0.2]}], "mean is [0.1, 0.2]", "each of its 1 channels"),
     ([{"name": "CIFAR10", "std": [0.1]}], "std is [0.1]", "above 0 for each of its 3 channels"),
     ([{"name": "a", "source": "npz", "path": "none.npz"}], "no file none.npz", "an .npz with"),
-    ([{"name": "a", "source": "folder", "path": "none"}], "none is not a folder", "expected none/tr"),
+    ([{"name": "a", "source": "folder", "path": "none"}], "none is not a folder", "none/train"),
     ([{"name": "a", "source": "folder", "path": "~nobody9/x"}], "~nobody9/x", "home"),
     ([{"name": "a", "source": "npz", "path": "x" * 999}], "xxx", "too long"),
 ]  # fmt: skip

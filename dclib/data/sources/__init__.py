@@ -199,9 +199,10 @@ def _chosen(options: Mapping[str, Any]) -> tuple[Options, ModuleType]:
                 f"{what}: '{key}' is unknown{did_you_mean(key, known)}; allowed: {', '.join(known)}"
             ) from error
         why = fault["msg"].replace("greater than or equal to", "at least")
+        allowed = " ".join(known[key]["description"].split())
         raise InputError(
             f"{what}: {key} is {given.get(key)!r} ({why.replace('greater than', 'above')}); "
-            f"allowed: {known[key]['description']}"
+            f"allowed: {allowed}"
         ) from error
     module = _module(chosen.source)
     if _is_own(module) and chosen.path is None:
