@@ -103,7 +103,7 @@ def write(path: str | Path, options: Options, arrays: Arrays, processes: int = 1
         digest = provenance.digest(seal.hexdigest(), mean, std, arrays.class_names)
         metadata |= {"mean": mean, "std": std, "fingerprint": digest}
     seconds = time.monotonic() - started
-    log.info("%s: %d images in %.1f s, %d processes", options, total, seconds, processes)
+    log.info("%s: %d images in %.1f s, processes: %d", options, total, seconds, processes)
 
 
 def statistics(

@@ -199,7 +199,7 @@ class SyntheticSet:
         pixels = picture.shape[0] * picture.shape[1]
         scale = max(1, min(64 // self.images.shape[-1], int((_LARGEST / pixels) ** 0.5)))
         enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-        quick = {"compress_level": 1} if scale**2 * pixels > _LARGE else {}
+        quick: dict[str, Any] = {"compress_level": 1} if scale**2 * pixels > _LARGE else {}
         with files.atomic(path) as part:
             Image.fromarray(enlarged).save(part, **quick)
 
