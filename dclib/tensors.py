@@ -1,17 +1,23 @@
 """Safetensors files with JSON metadata, and digests of tensors."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from dclib import files, provenance
 from dclib.errors import Damaged, InputError
+
+_TYPES = {torch.int64: "I64", torch.uint8: "U8"}  # of tensors that are written in parts
+_ROOM = 4096  # bytes of what is added to a header at the end
 
 
 def write_tensors(
@@ -27,13 +33,69 @@ def write_tensors(
             raise OSError(str(error)) from error
 
 
+@contextlib.contextmanager
+def streamed(
+    path: str | Path,
+    shapes: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
+    metadata: Mapping[str, Any],
+) -> Iterator[BinaryIO]:
+    """Yield a stream that becomes a safetensors file: what is written are the tensors, in order.
+
+    Args:
+        shapes: type and shape of each tensor; larger types first, which keeps them aligned.
+        metadata: what the header says; until the end a little may be added, as what is known once
+            all has been written.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+
+    def header() -> bytes:
+        told: dict[str, Any] = {"__metadata__": {"json": json.dumps(metadata, sort_keys=True)}}
+        start = 0
+        for name, (dtype, shape) in shapes.items():
+            end = start + math.prod(shape) * dtype.itemsize
+            told[name] = {
+                "dtype": _TYPES[dtype], "shape": shape, "data_offsets": (start, end)
+            }  # fmt: skip
+            start = end
+        return json.dumps(told).encode()
+
+    room = len(header()) + _ROOM
+    room += -room % 8
+    with files.atomic(path) as part, part.open("wb") as stream:
+        stream.seek(8 + room)
+        yield stream
+        stream.seek(0)
+        stream.write(room.to_bytes(8, "little") + header().ljust(room))
+
+
+class Seal:
+    """A digest of tensors that come one after the other, each in parts: that of `fingerprint`."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def begin(self, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+        """Go on to a tensor of this type and shape."""
+        self._digest.update(f"{dtype} {shape}".encode())
+
+    def update(self, part: Any) -> None:
+        """Take in the next bytes of the tensor."""
+        self._digest.update(part)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all that there was."""
+        return self._digest.hexdigest()
+
+
 def fingerprint(*tensors: Tensor) -> str:
     """Return a digest of `tensors`, their shapes and types, in hexadecimal."""
-    digest = hashlib.sha256()
+    seal = Seal()
     for tensor in tensors:
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
+        seal.begin(tensor.dtype, tuple(tensor.shape))
+        seal.update(tensor.detach().cpu().contiguous().numpy().data)
+    return seal.hexdigest()
 
 
 def write_sealed(

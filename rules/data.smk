@@ -14,6 +14,7 @@ rule prepare:
     localrule: True  # it may have to download, which compute nodes seldom can
     conda:
         ENVIRONMENT
+    threads: PIPELINE.readers
     params:
         job=PIPELINE.job("prepare"),
         options=lambda wildcards: PIPELINE.grid.dataset(wildcards.dataset),

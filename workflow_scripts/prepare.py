@@ -6,5 +6,9 @@ from dclib.pipeline.job import job
 snakemake = globals()["snakemake"]  # put there by Snakemake
 
 with job(snakemake) as running:
-    data = sources.read(snakemake.params.options, snakemake.config["data_dir"])
-    data.save(running.output("data"))
+    sources.prepare(
+        snakemake.params.options,
+        running.output("data"),
+        snakemake.config["data_dir"],
+        processes=snakemake.threads,
+    )

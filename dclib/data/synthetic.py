@@ -17,6 +17,8 @@ from dclib.data.datasets import ImageDataset, channel_statistics, read_described
 from dclib.errors import InputError, did_you_mean
 from dclib.tensors import fingerprint, unsealed, write_sealed
 
+_LARGE, _LARGEST = 2**23, 2**25  # pixels of a picture that is written in a second, in a few
+
 Labels = Int64[Tensor, " n"] | Float[Tensor, "n classes"]
 
 
@@ -135,13 +137,18 @@ class SyntheticSet:
 
     def pixels(self) -> Float[Tensor, "n channels height width"]:
         """Return the images de-normalised and clipped to [0, 1]."""
+        return self._shown(self.images)
+
+    def _shown(
+        self, images: Float[Tensor, "some channels height width"]
+    ) -> Float[Tensor, "some channels height width"]:
         mean, std = channel_statistics(
             tuple(self.metadata["mean"]),
             tuple(self.metadata["std"]),
-            self.images.dtype,
-            self.images.device,
+            images.dtype,
+            images.device,
         )
-        return (self.images * std + mean).clamp(0, 1)
+        return (images * std + mean).clamp(0, 1)
 
     def save(self, path: str | Path) -> None:
         """Write the set as float32 safetensors, with its metadata as JSON in the header.
@@ -160,30 +167,41 @@ class SyntheticSet:
 
         exports.export(self, Path(path))
 
-    def grid(self, padding: int = 1) -> Float[Tensor, "rows columns 3"]:
+    def grid(
+        self, padding: int = 1, classes: int | None = None, ipc: int | None = None
+    ) -> Float[Tensor, "rows columns 3"]:
         """Return all images as one picture in [0, 1], a row for each class, with grey between.
 
         Of labels that are probabilities, the likeliest class counts.
+
+        Args:
+            classes, ipc: how many classes, and images of each, are shown at most; None for all.
         """
-        images = functional.pad(self.pixels(), (0, padding, 0, padding), value=0.5)
-        classes = len(self.metadata["class_names"])
+        count = len(self.metadata["class_names"][:classes])
         labels = self.labels.argmax(1) if self.labels.is_floating_point() else self.labels
-        places = [(labels == label).nonzero().flatten() for label in range(classes)]
+        places = [(labels == label).nonzero().flatten()[:ipc] for label in range(count)]
+        shown = self._shown(self.images[torch.cat(places)])
+        images = functional.pad(shown, (0, padding, 0, padding), value=0.5)
         longest = max(len(place) for place in places)
-        rows = images.new_full((classes, longest, *images.shape[1:]), 0.5)
-        for row, place in zip(rows, places, strict=True):
-            row[: len(place)] = images[place]
+        rows = images.new_full((count, longest, *images.shape[1:]), 0.5)
+        for row, place in zip(rows, images.split([*map(len, places)]), strict=True):
+            row[: len(place)] = place
         picture = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
         framed = functional.pad(picture, (0, 0, padding, 0, padding, 0), value=0.5)
         return framed.expand(-1, -1, 3)
 
     def save_png(self, path: str | Path) -> None:
-        """Write the images as one picture, a row for each class, small ones enlarged."""
+        """Write the images as one picture, a row for each class, small ones enlarged.
+
+        Of very many, the picture is not enlarged, and compressed less.
+        """
         picture = (self.grid() * 255).round().to(torch.uint8).cpu().numpy()
-        scale = max(1, 64 // self.images.shape[-1])
+        pixels = picture.shape[0] * picture.shape[1]
+        scale = max(1, min(64 // self.images.shape[-1], int((_LARGEST / pixels) ** 0.5)))
         enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+        quick: dict[str, Any] = {"compress_level": 1} if scale**2 * pixels > _LARGE else {}
         with files.atomic(path) as part:
-            Image.fromarray(enlarged).save(part)
+            Image.fromarray(enlarged).save(part, **quick)
 
     @classmethod
     def load(cls, path: str | Path) -> "SyntheticSet":

@@ -27,6 +27,7 @@ from dclib.pipeline.tabulation import Work
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _LONGEST = 32  # characters of a name
+_READABLE = 25  # classes, and images of each, in a panel
 # For what the first of them has no glyphs of, as far as they are installed.
 _FONTS = (
     "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans", "WenQuanYi Zen Hei",
@@ -92,14 +93,19 @@ def label(name: str) -> str:
 
 
 def show_sets(sets: Sequence[SyntheticSet]) -> Figure:
-    """Return a panel for each set: a row for each class, its images from left to right."""
+    """Return a panel for each set: a row for each class, its images from left to right.
+
+    Of many classes, and of many images of each, the first are shown, which the axes say.
+    """
     figure, panels = _panels(len(sets), width=4.6, height=4.6)
     for panel, shown in zip(panels, sets, strict=True):
-        names = shown.metadata["class_names"]
-        ipc = len(shown.images) // len(names)
+        every = shown.metadata["class_names"]
+        ipc, names = len(shown.images) // len(every), every[:_READABLE]
         height, width = shown.images.shape[-2:]
-        panel.imshow(shown.grid().numpy(), interpolation="nearest")
-        rows, columns = range(len(names)), range(0, ipc, math.ceil(ipc / 15))
+        picture = shown.grid(classes=_READABLE, ipc=_READABLE)
+        panel.imshow(picture.numpy(), interpolation="nearest")
+        most = min(ipc, _READABLE)
+        rows, columns = range(len(names)), range(0, most, math.ceil(most / 15))
         panel.set_yticks([1 + height / 2 + row * (height + 1) for row in rows])
         panel.set_yticklabels([label(name) for name in names])
         panel.set_xticks([1 + width / 2 + column * (width + 1) for column in columns])
@@ -109,11 +115,15 @@ def show_sets(sets: Sequence[SyntheticSet]) -> Figure:
             f"{label(shown.metadata['dataset'])}, {shown.metadata['method']}, {ipc} per class",
             fontsize=10,
         )
-        panel.set_xlabel("image", fontsize=8)
-        panel.set_ylabel("class", fontsize=8)
+        panel.set_xlabel("image" + _part(ipc), fontsize=8)
+        panel.set_ylabel("class" + _part(len(every)), fontsize=8)
         for spine in panel.spines.values():
             spine.set_visible(False)
     return figure
+
+
+def _part(every: int) -> str:
+    return f" (the first {_READABLE} of {every})" if every > _READABLE else ""
 
 
 def show_curves(curves: pd.DataFrame) -> Figure:

@@ -152,6 +152,11 @@ class Pipeline:
             r"(-[A-Za-z0-9]+)?(@[1-9][0-9]*)?" if kind == "learnt" else ""
         )
 
+    def readers(self, wildcards: Any) -> int:
+        """Return how many processes read the files of a data set: all cores if it is a user's."""
+        own = "path" in self.grid.dataset(wildcards.dataset)
+        return (os.cpu_count() or 1) if own else 1
+
     def files(self, rule: str) -> Files:
         """Return what the jobs of a rule write, with wildcards in the paths."""
         return files(rule, self.results)

@@ -1,7 +1,9 @@
 """What is read of a user's own files: links are followed, not in a circle; nothing else counts."""
 
+import logging
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +165,155 @@ def test_images_with_names_that_are_no_texts_are_read(own):
     picture.rename(picture.with_name(os.fsdecode(b"caf\xe9.bmp")))
     assert len(sources.read(own).train_images) == 2
     assert digest(own)
+
+
+# What systems and editors leave behind
+
+
+LEFT = [
+    ".DS_Store", "train/cat/.DS_Store", "train/cat/Thumbs.db", "train/cat/desktop.ini",
+    "train/cat/._0.bmp", "train/__MACOSX/cat/._0.bmp", "test/__MACOSX/cat/0.bmp",
+    "train/.ipynb_checkpoints/0-checkpoint.bmp", "train/cat/.ipynb_checkpoints/0-checkpoint.bmp",
+    "train/cat/.Trash-1000/files/old.bmp", "train/cat/@eaDir/0.bmp/SYNOPHOTO_THUMB_S.png",
+    "train/$RECYCLE.BIN/0.bmp", "train/cat/.~lock.0.bmp#", "train/cat/~$0.bmp", "train/cat/#0.bmp#",
+    "train/cat/0.bmp~", "train/.hidden/0.bmp", ".Trash-1000/train/0.bmp", "train/THUMBS.DB",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_nobody_took_for_an_image_is_passed_over(own, name, caplog):
+    before, root = sources.read(own), Path(own["path"])
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(root / "train/dog/0.bmp", root / name)
+    found = names(own)
+    with caplog.at_level(logging.INFO):
+        data = sources.read(own)
+    assert (data.fingerprint, data.class_names) == (before.fingerprint, ("cat", "dog"))
+    assert len(found) == 4
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    if name.startswith("t"):
+        assert "left out are 1 hidden or a system's" in caplog.text
+
+
+def test_names_that_only_look_like_those_are_read(own):
+    root = Path(own["path"], "train/cat")
+    kept = ["Thumbs.db.bmp", "a.DS_Store.png", "#1.bmp", "~1.bmp", "$1.bmp", "macosx.bmp", "a~.bmp"]
+    for name in kept:
+        shutil.copy(root / "0.bmp", root / name)
+    assert len(names(own)) == 4 + len(kept)
+
+
+def test_files_that_are_left_out_are_counted(own, caplog):
+    """In the log by suffix, and as a warning where any may be an image."""
+    root = Path(own["path"])
+    for name in ("train/list.csv", "train/cat/a.txt", "test/dog/b.TXT", "test/dog/.x"):
+        (root / name).write_bytes(b"x")
+    with caplog.at_level(logging.INFO):
+        sources.read(own)
+    (record,) = [r for r in caplog.records if "left out" in r.getMessage()]
+    assert record.levelno == logging.INFO
+    assert "left out are 1 .csv, 2 .txt, 1 hidden" in record.getMessage()
+    for name in ("train/cat/1.heic", "train/cat/2.HEIC", "train/dog/IMG", "train/a.gif"):
+        caplog.clear()
+        (root / name).write_bytes(b"x")
+        with caplog.at_level(logging.INFO):
+            sources.read(own)
+        (record,) = [r for r in caplog.records if "left out" in r.getMessage()]
+        assert record.levelno == logging.WARNING
+    told = record.getMessage()
+    assert "1 without suffix, 1 .csv, 1 .gif, 2 .heic, 2 .txt" in told
+    shutil.copy(root / "train/cat/0.bmp", root / "train")
+    with caplog.at_level(logging.WARNING):
+        sources.read(own)
+    assert "1 images outside the folders of classes" in caplog.text
+
+
+# Splits
+
+
+@pytest.mark.parametrize(("train", "test"), [("Train", "TEST"), ("TRAIN", "Test")])
+def test_splits_are_written_in_any_case(own, train, test):
+    before, root = sources.read(own), Path(own["path"])
+    (root / "train").rename(root / train)
+    (root / "test").rename(root / test)
+    assert sources.read(own).fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
+def test_a_validation_split_is_read_as_such_or_tested_on(own, name):
+    """Beside a test split it is the validation split; without one it may be tested on."""
+    before, root = sources.read(own), Path(own["path"])
+    shutil.copytree(root / "test", root / name)
+    data = sources.read(own)
+    assert data.validation_images.equal(before.test_images)
+    assert data.validation_labels.equal(before.test_labels)
+    assert data.train_images.equal(before.train_images)
+    shutil.rmtree(root / "test")
+    with pytest.raises(InputError, match="or say `test: validation` to test on"):
+        sources.look(own)
+    assert sources.read({**own, "test": "validation"}).fingerprint == before.fingerprint
+    both = sources.read({**own, "test": "validation"})
+    assert both.validation_images is None
+
+
+def test_a_validation_split_without_classes_is_left_out(own, caplog):
+    before, root = sources.read(own), Path(own["path"])
+    (root / "val").mkdir()
+    shutil.copy(root / "test/cat/0.bmp", root / "val")
+    with caplog.at_level(logging.WARNING):
+        assert sources.read(own).fingerprint == before.fingerprint
+    assert "1 images outside the folders of classes" in caplog.text
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Classes of 5, 10 and 21 pictures, each of another grey, in one folder."""
+    grey = 0
+    for name, count in (("a", 5), ("b", 10), ("c", 21)):
+        (tmp_path / "alone" / name).mkdir(parents=True)
+        for i in range(count):
+            grey += 1
+            Image.new("L", (4, 4), grey).save(tmp_path / f"alone/{name}/{i}.png")
+    return {"name": "alone", "source": "folder", "path": tmp_path / "alone", "test": 0.2}
+
+
+def greys(images):
+    return set(images[:, 0, 0, 0].tolist())
+
+
+def test_one_folder_is_split_by_class_and_seed(alone):
+    data = sources.read(alone)
+    assert Counter(data.test_labels.tolist()) == {0: 1, 1: 2, 2: 4}
+    assert (
+        sources.look(alone).smallest_class == 4 == min(Counter(data.train_labels.tolist()).values())
+    )
+    assert greys(data.train_images) | greys(data.test_images) == set(range(1, 37))
+    assert not greys(data.train_images) & greys(data.test_images)
+    assert sources.read({**alone, "split_seed": 0}).fingerprint == data.fingerprint
+    others = [sources.read({**alone, "split_seed": seed}) for seed in (1, 2)]
+    assert len({data.fingerprint, *(other.fingerprint for other in others)}) == 3
+    assert len(names(alone)) == 36
+    root = Path(alone["path"])
+    (root / "train").mkdir()
+    for name in "abc":
+        (root / name).rename(root / "train" / name)
+    assert Counter(sources.read(alone).test_labels.tolist()) == {0: 1, 1: 2, 2: 4}  # train alone
+
+
+def test_the_split_stays_where_other_images_come(alone):
+    """It goes by names: of the nine that were tested on, hardly one changes for a new image."""
+    alone["test"] = 0.5
+    before, root = sources.read(alone), Path(alone["path"])
+    Image.new("L", (4, 4), 99).save(root / "c/new.png")
+    after = sources.read(alone)
+    assert len(greys(before.test_images) - greys(after.test_images)) <= 1
+
+
+def test_what_cannot_be_split(alone, own):
+    for i in range(1, 5):
+        Path(alone["path"], f"a/{i}.png").unlink()
+    with pytest.raises(InputError, match=r"class 'a' has one image, of which test \(0.2\)"):
+        sources.look(alone)
+    for test in (0.2, "validation"):
+        with pytest.raises(InputError, match=r"there is a test split, .*/test; allowed is one"):
+            sources.look({**own, "test": test})

@@ -317,6 +317,28 @@ def test_figures_are_drawn(digits, tmp_path):
     assert matplotlib.image.imread(tmp_path / "f.png").std() > 0.1
 
 
+def test_of_many_images_a_part_is_drawn_and_the_figure_says_so(tmp_path):
+    """200 classes x 50: the picture has all of them, and both take seconds."""
+    labels = torch.arange(200).repeat_interleave(50)
+    level = (labels / 200).view(-1, 1, 1, 1).expand(-1, 1, 32, 32).clone()
+    told = {"mean": [0.0], "std": [1.0], "class_names": [f"class {c}" for c in range(200)]}
+    made = SyntheticSet(level, labels, {**told, "dataset": "many", "method": "random"})
+    made.save_png(tmp_path / "set.png")
+    with Image.open(tmp_path / "set.png") as picture:
+        assert picture.size == (50 * 33 + 1, 200 * 33 + 1)
+        assert picture.getpixel((5, 150 * 33 + 9))[0] == round(150 / 200 * 255)
+    figure = drawing.show_sets([made])
+    (panel,) = figure.axes
+    assert panel.get_xlabel() == "image (the first 25 of 50)"
+    assert panel.get_ylabel() == "class (the first 25 of 200)"
+    assert panel.get_title() == "many, random, 50 per class"
+    (shown,) = panel.images
+    assert shown.get_array().shape == (25 * 33 + 1, 25 * 33 + 1, 3)
+    names = [each.get_text() for each in panel.get_yticklabels()]
+    assert names == told["class_names"][:25]
+    drawing.write(figure, outputs(tmp_path, "f", "png", "pdf"))
+
+
 def test_curves_show_mean_and_span(tmp_path):
     rows = [
         {"dataset": "d", "ipc": ipc, "protocol": "dc", "seed": seed, "model": 0, "epoch": epoch,

@@ -211,7 +211,7 @@ DATASETS = [
     ([{"name": "MNIST", "mean": [0.1, 0.2]}], "mean is [0.1, 0.2]", "each of its 1 channels"),
     ([{"name": "CIFAR10", "std": [0.1]}], "std is [0.1]", "above 0 for each of its 3 channels"),
     ([{"name": "a", "source": "npz", "path": "none.npz"}], "no file none.npz", "an .npz with"),
-    ([{"name": "a", "source": "folder", "path": "none"}], "none/train is not", "expected none/tr"),
+    ([{"name": "a", "source": "folder", "path": "none"}], "none is not a folder", "none/train"),
     ([{"name": "a", "source": "folder", "path": "~nobody9/x"}], "~nobody9/x", "home"),
     ([{"name": "a", "source": "npz", "path": "x" * 999}], "xxx", "too long"),
 ]  # fmt: skip
@@ -298,9 +298,45 @@ def no_picture(root):
     return ("train/dog/9.png is not a readable image",)
 
 
-def sixteen_bits(root):
-    Image.fromarray(np.zeros((12, 10), np.uint16)).save(root / "train/dog/9.png")
-    return "train/dog/9.png", "mode I;16", "allowed are 8-bit images"
+def empty_picture(root):
+    (root / "train/dog/9.png").write_bytes(b"")
+    return ("train/dog/9.png is not a readable image (it is empty): remove it",)
+
+
+def other_colours(root):
+    Image.new("LAB", (10, 12)).save(root / "train/dog/9.tif")
+    return "train/dog/9.tif", "mode LAB", "allowed are 1, L", "convert it to RGB"
+
+
+def only_photos_of_a_phone(root):
+    (root / "train/cow").mkdir()
+    (root / "train/cow/1.heic").write_bytes(b"x")
+    return "train/cow has no image", "allowed are .jpg", "there are 1 .heic", "convert its files"
+
+
+def two_of_a_split(root):
+    shutil.copytree(root / "test", root / "Test")
+    return "/Test and ", "/test are both a test split", "rename or remove"
+
+
+def no_classes(root):
+    for path in (root / "test").rglob("*.png"):
+        path.rename(root / "test" / f"{path.parent.name}{path.name}")
+    for name in ("cat", "dog"):
+        (root / "test" / name).rmdir()
+    return ("/test has no folder for a class; expected is a folder of images for each class",)
+
+
+def validation_alone(root):
+    (root / "test").rename(root / "val")
+    return "/test is not a folder", "say `test: validation` to test on", "/val, or `test: 0.2`"
+
+
+def no_split_at_all(root):
+    (root / "train/cat").rename(root / "cat")
+    shutil.rmtree(root / "train")
+    shutil.rmtree(root / "test")
+    return "/train is not a folder", "if cat are classes, say", "as `test: 0.2`"
 
 
 def empty_class(root):
@@ -324,8 +360,9 @@ def no_split(root):
     return "test is not a folder", "expected"
 
 
-FOLDERS = [another_size, no_picture, sixteen_bits, empty_class, class_in_one_split, one_class,
-           no_split]  # fmt: skip
+FOLDERS = [another_size, no_picture, empty_picture, other_colours, empty_class, class_in_one_split,
+           only_photos_of_a_phone, one_class, no_split, two_of_a_split, no_classes,
+           validation_alone, no_split_at_all]  # fmt: skip
 
 
 @pytest.mark.parametrize("spoil", FOLDERS, ids=lambda spoil: spoil.__name__)

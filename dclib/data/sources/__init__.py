@@ -6,7 +6,8 @@ No list of sources stands anywhere, so that a new one is a new module here. It h
 - `read(options, data_dir) -> Arrays`, the images and labels;
 - if it reads a user's own files, at `options.path`, `content(options)`: which files `read` takes,
   each with its name relative to the path;
-- if it reads several data sets, `NAMES`, what they are called.
+- if it reads several data sets, `NAMES`, what they are called;
+- if there are options that it alone knows, `OPTIONS`, which they are.
 """
 
 import contextlib
@@ -20,7 +21,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from dclib.data.checks import TENSOR_NAMES, Facts, check, check_statistics
+from dclib.data.checks import (
+    TENSOR_NAMES,
+    VALIDATION_NAMES,
+    Arrays,
+    Facts,
+    check,
+    check_statistics,
+)
 from dclib.data.sources.settings import Options
 from dclib.errors import InputError, did_you_mean, one_line
 
@@ -83,7 +91,9 @@ def content(options: Mapping[str, Any]) -> list[tuple[str, Path]]:
         return sorted(module.content(chosen))
 
 
-def read(options: Mapping[str, Any], data_dir: str | Path | None = None) -> "ImageDataset":
+def read(
+    options: Mapping[str, Any], data_dir: str | Path | None = None, processes: int = 1
+) -> "ImageDataset":
     """Read a data set from its original files.
 
     Args:
@@ -91,34 +101,60 @@ def read(options: Mapping[str, Any], data_dir: str | Path | None = None) -> "Ima
             of the data set, or is computed from the training images.
         data_dir: where public data sets lie, in torchvision's layout. If None, the environment
             variable DCLIB_DATA_DIR, and without it the folder `data`.
+        processes: how many read files of images at the same time.
 
     Raises:
         InputError: unknown source, a missing or corrupt file, or images that do not fit together.
     """
     import torch
 
-    from dclib.data import datasets
+    from dclib.data import datasets, preparation
 
-    chosen, module = _chosen(options)
-    with _readable(chosen):
-        arrays = module.read(chosen, data_dir)
-    channels = check(str(chosen), arrays).channels
-    check_statistics(str(chosen), channels, chosen.mean, chosen.std)
+    chosen, arrays = _arrays(options, data_dir)
     tensors = {}
-    for name in TENSOR_NAMES:
+    for name in (*TENSOR_NAMES, *VALIDATION_NAMES):
         array = getattr(arrays, name)
+        if array is None:
+            continue
         if name.endswith("labels"):
-            array = array.astype(np.int64)
-        tensors[name] = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-        if name.endswith("images") and chosen.image_size is not None:
-            tensors[name] = datasets.resized(tensors[name], chosen.image_size)
-    mean, std = chosen.mean or arrays.mean, chosen.std or arrays.std
-    if mean is None or std is None:
-        computed = datasets.statistics(tensors["train_images"])
-        mean, std = mean or computed[0], std or computed[1]
+            tensors[name] = torch.from_numpy(array.astype(np.int64))
+        else:
+            tensors[name] = preparation.whole(chosen, array, processes)
+    seen = datasets.histogram(tensors["train_images"])
+    mean, std = preparation.statistics(chosen, arrays, seen)
     return datasets.ImageDataset(
         chosen.name, **tensors, mean=mean, std=std, class_names=tuple(arrays.class_names)
     )
+
+
+def prepare(
+    options: Mapping[str, Any],
+    path: str | Path,
+    data_dir: str | Path | None = None,
+    processes: int = 1,
+) -> None:
+    """Write what `read` returns to a file, which `ImageDataset.load` maps into memory.
+
+    A user's pictures are written as they are read, so that it takes little memory however many
+    there are.
+
+    Raises:
+        InputError: as `read` does, or `path` cannot be written.
+    """
+    from dclib.data import preparation
+
+    chosen, arrays = _arrays(options, data_dir)
+    preparation.write(path, chosen, arrays, processes)
+
+
+def _arrays(options: Mapping[str, Any], data_dir: str | Path | None) -> tuple[Options, Arrays]:
+    """The images and labels of a data set, whose shapes fit together."""
+    chosen, module = _chosen(options)
+    with _readable(chosen):
+        arrays: Arrays = module.read(chosen, data_dir)
+    channels = check(str(chosen), arrays).channels
+    check_statistics(str(chosen), channels, chosen.mean, chosen.std)
+    return chosen, arrays
 
 
 def _modules() -> dict[str, ModuleType]:
@@ -163,9 +199,10 @@ def _chosen(options: Mapping[str, Any]) -> tuple[Options, ModuleType]:
                 f"{what}: '{key}' is unknown{did_you_mean(key, known)}; allowed: {', '.join(known)}"
             ) from error
         why = fault["msg"].replace("greater than or equal to", "at least")
+        allowed = " ".join(known[key]["description"].split())
         raise InputError(
             f"{what}: {key} is {given.get(key)!r} ({why.replace('greater than', 'above')}); "
-            f"allowed: {known[key]['description']}"
+            f"allowed: {allowed}"
         ) from error
     module = _module(chosen.source)
     if _is_own(module) and chosen.path is None:
@@ -173,6 +210,12 @@ def _chosen(options: Mapping[str, Any]) -> tuple[Options, ModuleType]:
     if not _is_own(module) and chosen.path is not None:
         own = [name for name, each in _modules().items() if _is_own(each)]
         raise InputError(f"{chosen}: 'path' goes with source {' or '.join(own)}")
+    for name, each in _modules().items():
+        for key in getattr(each, "OPTIONS", ()) if each is not module else ():
+            if getattr(chosen, key) is not None:
+                raise InputError(f"{chosen}: '{key}' goes with source {name}")
+    if chosen.fit != "stretch" and chosen.image_size is None:
+        raise InputError(f"{chosen}: fit is '{chosen.fit}', which needs an image_size to fit to")
     return chosen, module
 
 

@@ -1,13 +1,19 @@
 """What can be said of a data set: its entry in the configuration."""
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from dclib.fields import settings
+from dclib.fields import Number, settings, without
 
 _PIXELS = {"description": "pixels", "type": "integer", "minimum": 4, "maximum": 4096}
+
+
+def _ascending(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] >= values[1]:
+        raise ValueError("black has to be below white")
+    return values
 
 
 def _names(schema: dict[str, Any]) -> None:
@@ -30,6 +36,40 @@ _Size = Annotated[
         {**_PIXELS, "type": ["integer", "array"], "minItems": 2, "maxItems": 2, "items": _PIXELS}
     ),
 ]
+_LEVEL = {"description": "0 to 255", "type": "integer", "minimum": 0, "maximum": 255}
+_Level = Annotated[int, Field(ge=0, le=255, strict=True)]
+_Colour = Annotated[
+    tuple[_Level, _Level, _Level],
+    BeforeValidator(lambda grey: (grey,) * 3 if isinstance(grey, int) else grey),
+    WithJsonSchema(
+        {**_LEVEL, "type": ["integer", "array"], "minItems": 3, "maxItems": 3, "items": _LEVEL}
+    ),
+]
+_Value = Annotated[float, Field(ge=-1e38, le=1e38)]
+_Values = Annotated[
+    tuple[_Value, _Value],
+    AfterValidator(_ascending),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 2,
+            "maxItems": 2,
+            "items": {"description": "a pixel's value", "type": "number"},
+        }
+    ),
+]
+_Test = Annotated[
+    Annotated[float, Field(gt=0, lt=1)] | Literal["validation"],
+    WithJsonSchema(
+        {
+            "description": "a share between 0 and 1, or validation",
+            "type": ["number", "string"],
+            "exclusiveMinimum": 0,
+            "exclusiveMaximum": 1,
+            "pattern": "^validation$",
+        }
+    ),
+]
 _Mean = Annotated[float, Field(description="mean of a channel")]
 _Deviation = Annotated[float, Field(gt=0, description="standard deviation of a channel")]
 
@@ -46,6 +86,20 @@ class Options:
     """the folder or file of a user's own data"""
     image_size: _Size | None = None
     """pixels, or height and width, that images are resized to"""
+    fit: Literal["stretch", "crop", "pad"] = "stretch"
+    """how images of another shape come to image_size: stretched, cropped to the middle, or whole
+    with the background beside"""
+    background: _Colour = (255, 255, 255)
+    """red, green and blue (or one number for a grey) behind what is transparent, and beside images
+    that are padded"""
+    values: _Values | None = None
+    """black and white of grey images with more than 8 bits a pixel; if left out, 0 and 65535 of
+    integers, 0 and 1 of floats"""
+    test: _Test | None = None
+    """what is tested on where a folder has no test split: its validation split, or a share of every
+    class, chosen by split_seed"""
+    split_seed: Number = 0
+    """by which images are held out and left out; it has nothing to do with the seeds of the grid"""
     mean: Annotated[tuple[_Mean, ...], Field(min_length=1)] | None = None
     """a mean for each channel, of pixels from 0 to 1"""
     std: Annotated[tuple[_Deviation, ...], Field(min_length=1)] | None = None
@@ -53,3 +107,11 @@ class Options:
 
     def __str__(self) -> str:
         return f"data set '{self.name}'"
+
+
+def relevant(options: Options) -> dict[str, Any]:
+    """Return the options that can touch what is read, but for the name and the place."""
+    idle = {"name", "path"}
+    if not isinstance(options.test, float):
+        idle.add("split_seed")
+    return without(options, idle)
