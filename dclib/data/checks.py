@@ -35,6 +35,7 @@ class Arrays(NamedTuple):
         train_labels, test_labels: integers, of shape [n].
         class_names: one a class, in the order of the labels.
         mean, std: one number a channel, of pixels from 0 to 1, where they have been published.
+        validation_images, validation_labels: as those of the other splits, where there are any.
     """
 
     train_images: np.ndarray
@@ -44,9 +45,12 @@ class Arrays(NamedTuple):
     class_names: Sequence[str]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    validation_images: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
 
 
 TENSOR_NAMES = Arrays._fields[:4]
+VALIDATION_NAMES = Arrays._fields[-2:]
 
 
 def whitening_fault(what: str, facts: Facts) -> str:
@@ -79,12 +83,15 @@ def check(what: str, arrays: Arrays) -> Facts:
             )
     if len(class_names) < 2:
         raise InputError(f"{what}: at least 2 classes are needed, it has {len(class_names)}")
-    train, test = arrays.train_images.shape[1:], arrays.test_images.shape[1:]
     smallest = {}
-    for split, (images, channels, height, width), labels in (
-        ("train", arrays.train_images.shape, arrays.train_labels),
-        ("test", arrays.test_images.shape, arrays.test_labels),
-    ):
+    splits = [
+        ("train", arrays.train_images, arrays.train_labels),
+        ("test", arrays.test_images, arrays.test_labels),
+    ]
+    if arrays.validation_images is not None and arrays.validation_labels is not None:
+        splits.append(("validation", arrays.validation_images, arrays.validation_labels))
+    for split, pixels, labels in splits:
+        images, channels, height, width = pixels.shape
         if images != len(labels):
             raise InputError(f"{what}: {images} {split} images but {len(labels)} labels")
         if channels not in (1, 3):
@@ -99,12 +106,16 @@ def check(what: str, arrays: Arrays) -> Facts:
                 f"{what}: {split} labels from {values[0]} to {values[-1]}, allowed are "
                 f"0 to {len(class_names) - 1}"
             )
-        if len(values) < len(class_names):
+        if len(values) < len(class_names) and split != "validation":
             empty = next(c for c in range(len(class_names)) if c not in values)
             raise InputError(f"{what}: class '{class_names[empty]}' has no {split} image")
-        smallest[split] = int(numbers.min())
-    if train != test:
-        raise InputError(f"{what}: train images are {train}, test images {test}")
+        if not images:
+            raise InputError(f"{what}: its validation split has no image")
+        smallest[split] = int(numbers.min(initial=images))
+    train = arrays.train_images.shape[1:]
+    for split, pixels, _ in splits:
+        if pixels.shape[1:] != train:
+            raise InputError(f"{what}: train images are {train}, {split} images {pixels.shape[1:]}")
     channels, height, width = train
     return Facts(channels, (height, width), smallest["train"])
 

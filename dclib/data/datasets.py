@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from dclib import provenance
 from dclib.data import checks
-from dclib.data.checks import TENSOR_NAMES, Arrays
+from dclib.data.checks import TENSOR_NAMES, VALIDATION_NAMES, Arrays
 from dclib.errors import Damaged, InputError
 from dclib.tensors import fingerprint, read_tensors, write_tensors
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageDataset:
-    """Both splits of an image data set.
+    """The splits of an image data set.
 
     Attributes:
         name: what paths and tables call it.
@@ -28,6 +28,8 @@ class ImageDataset:
         train_labels, test_labels: class indices.
         mean, std: one number a channel, of pixel values scaled to [0, 1].
         class_names: one a class, in the order of the labels.
+        validation_images, validation_labels: what is neither trained on nor tested on at the end;
+            None where nothing is held out.
     """
 
     name: str
@@ -38,6 +40,14 @@ class ImageDataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     class_names: tuple[str, ...]
+    validation_images: UInt8[Tensor, "validation channels height width"] | None = None
+    validation_labels: Int64[Tensor, " validation"] | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The images and labels of all splits that there are, by name."""
+        found = {name: getattr(self, name) for name in (*TENSOR_NAMES, *VALIDATION_NAMES)}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
     @property
     def num_classes(self) -> int:
@@ -77,7 +87,7 @@ class ImageDataset:
     @functools.cached_property
     def fingerprint(self) -> str:
         """A digest of everything but the name."""
-        tensors = fingerprint(*(getattr(self, name) for name in TENSOR_NAMES))
+        tensors = fingerprint(*self.tensors.values())
         return provenance.digest(tensors, self.mean, self.std, self.class_names)
 
     def sample(self, size: int, generator: torch.Generator) -> list[Int64[Tensor, " _"]]:
@@ -102,7 +112,7 @@ class ImageDataset:
 
     def to(self, device: torch.device) -> "ImageDataset":
         """Return the same data set with its tensors on `device`."""
-        moved = {name: getattr(self, name).to(device) for name in TENSOR_NAMES}
+        moved: dict[str, Any] = {name: held.to(device) for name, held in self.tensors.items()}
         return dataclasses.replace(self, **moved)
 
     def save(self, path: str | Path) -> None:
@@ -116,7 +126,7 @@ class ImageDataset:
             "test_images": len(self.test_images),
             "fingerprint": self.fingerprint,
         }
-        write_tensors(path, {name: getattr(self, name) for name in TENSOR_NAMES}, metadata)
+        write_tensors(path, self.tensors, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> "ImageDataset":
@@ -127,38 +137,38 @@ class ImageDataset:
             InputError: the file is missing, truncated or not a prepared data set.
         """
         kind = "a prepared data set"
-        types = dict.fromkeys(TENSOR_NAMES[::2], (torch.uint8, 4))
-        types |= dict.fromkeys(TENSOR_NAMES[1::2], (torch.int64, 1))
-        tensors, metadata = read_described(path, kind, types)
+        names = (*TENSOR_NAMES, *VALIDATION_NAMES)
+        types = dict.fromkeys(names[::2], (torch.uint8, 4))
+        types |= dict.fromkeys(names[1::2], (torch.int64, 1))
+        tensors, metadata = read_described(path, kind, types, optional=VALIDATION_NAMES)
         if not isinstance(metadata.get("dataset"), str):
             raise InputError(f"{path}: not {kind}, its metadata has no name in 'dataset'")
         loaded = cls(
             name=metadata["dataset"],
-            **{name: tensors[name] for name in TENSOR_NAMES},
+            **{name: tensors[name] for name in names if name in tensors},
             mean=tuple(metadata["mean"]),
             std=tuple(metadata["std"]),
             class_names=tuple(metadata["class_names"]),
         )
         if loaded.fingerprint != metadata.get("fingerprint"):
             raise Damaged(path)
-        train_images, train_labels, test_images, test_labels = (
-            tensors[name].numpy() for name in TENSOR_NAMES
-        )
-        checks.check(
-            str(path),
-            Arrays(train_images, train_labels, test_images, test_labels, loaded.class_names),
-        )
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
+        checks.check(str(path), Arrays(**arrays, class_names=loaded.class_names))
         return loaded
 
 
 def read_described(
-    path: str | Path, kind: str, types: Mapping[str, tuple[torch.dtype, int]]
+    path: str | Path,
+    kind: str,
+    types: Mapping[str, tuple[torch.dtype, int]],
+    optional: Collection[str] = (),
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the metadata of a file whose images can be de-normalised and named.
 
     Args:
         kind: what the file should be, for messages.
         types: type and number of dimensions of each tensor; the first is of images.
+        optional: those that may be missing.
 
     Raises:
         InputError: the file is missing, truncated, or lacks one of the tensors, or `mean`, `std`
@@ -168,6 +178,8 @@ def read_described(
     for name, (dtype, dimensions) in types.items():
         tensor = tensors.get(name)
         if tensor is None:
+            if name in optional:
+                continue
             raise InputError(f"{path}: not {kind}, it has no {name}")
         if (tensor.dtype, tensor.ndim) != (dtype, dimensions):
             raise InputError(

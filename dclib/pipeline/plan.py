@@ -13,7 +13,7 @@ from typing import Any
 from dclib import methods, provenance
 from dclib.applications.evaluation import settings as evaluation
 from dclib.data import sources
-from dclib.data.sources.settings import Options
+from dclib.data.sources.settings import Options, relevant
 from dclib.errors import InputError
 from dclib.methods.imported import places
 from dclib.methods.imported import settings as imported
@@ -244,11 +244,7 @@ class Plan:
             lambda: self._job(
                 "prepare",
                 {"dataset": dataset},
-                {
-                    key: value
-                    for key, value in dataclasses.asdict(Options(**options)).items()
-                    if key not in ("name", "path")
-                },
+                relevant(Options(**options)),
                 ("dclib.data.sources", sources.module_name(options["source"])),
                 data=self._content(options),
             ),

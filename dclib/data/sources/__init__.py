@@ -4,6 +4,8 @@ No list of sources stands anywhere, so that a new one is a new module here. It h
 
 - `look(options) -> Facts`, what a plan has to know, without PyTorch;
 - `read(options, data_dir) -> Arrays`, the images and labels;
+- `counts(options) -> Counts`, how many images of which classes there are, if that is known before
+  they are read: then a plan knows what is left of a class of which images are held out;
 - if it reads a user's own files, at `options.path`, `content(options)`: which files `read` takes,
   each with its name relative to the path;
 - if it reads several data sets, `NAMES`, what they are called.
@@ -20,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from dclib.data.checks import TENSOR_NAMES, Facts, check, check_statistics
+from dclib.data import choice
+from dclib.data.checks import TENSOR_NAMES, VALIDATION_NAMES, Facts, check, check_statistics
 from dclib.data.sources.settings import Options
 from dclib.errors import InputError, did_you_mean, one_line
 
@@ -63,6 +66,10 @@ def look(options: Mapping[str, Any]) -> Facts:
     chosen, module = _chosen(options)
     with _readable(chosen):
         facts: Facts = module.look(chosen)
+        counts = module.counts(chosen) if hasattr(module, "counts") else None
+        if counts is not None:
+            smallest = choice.smallest_class(chosen, counts)
+            facts = facts._replace(smallest_class=smallest)
     check_statistics(str(chosen), facts.channels, chosen.mean, chosen.std)
     return facts if chosen.image_size is None else facts._replace(image_size=chosen.image_size)
 
@@ -102,11 +109,15 @@ def read(options: Mapping[str, Any], data_dir: str | Path | None = None) -> "Ima
     chosen, module = _chosen(options)
     with _readable(chosen):
         arrays = module.read(chosen, data_dir)
+    check(str(chosen), arrays)
+    arrays = choice.chosen(chosen, arrays)
     channels = check(str(chosen), arrays).channels
     check_statistics(str(chosen), channels, chosen.mean, chosen.std)
     tensors = {}
-    for name in TENSOR_NAMES:
+    for name in (*TENSOR_NAMES, *VALIDATION_NAMES):
         array = getattr(arrays, name)
+        if array is None:
+            continue
         if name.endswith("labels"):
             array = array.astype(np.int64)
         tensors[name] = torch.from_numpy(np.require(array, requirements=["C", "W"]))
@@ -165,7 +176,7 @@ def _chosen(options: Mapping[str, Any]) -> tuple[Options, ModuleType]:
         why = fault["msg"].replace("greater than or equal to", "at least")
         raise InputError(
             f"{what}: {key} is {given.get(key)!r} ({why.replace('greater than', 'above')}); "
-            f"allowed: {known[key]['description']}"
+            f"allowed: {' '.join(known[key]['description'].split())}"
         ) from error
     module = _module(chosen.source)
     if _is_own(module) and chosen.path is None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dclib.data.checks import SPLITS, Arrays, Facts, check, expanded
+from dclib.data.choice import Counts
 from dclib.data.sources.settings import Options
 from dclib.errors import InputError, one_line
 
@@ -22,8 +23,17 @@ def look(options: Options) -> Facts:
     return _facts(options, _listing(options))
 
 
+def counts(options: Options) -> Counts:
+    train = _listing(options)["train"]
+    return Counts([*train], [len(paths) for paths in train.values()])
+
+
 def read(options: Options, data_dir: str | Path | None) -> Arrays:
-    listing = _listing(options)
+    return listed(options, _listing(options))
+
+
+def listed(options: Options, listing: Listing) -> Arrays:
+    """Return the images of a listing."""
     mode = "L" if _facts(options, listing).channels == 1 else "RGB"
     images = {
         split: np.stack([_pixels(options, path, mode) for path in _paths(classes)])

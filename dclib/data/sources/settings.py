@@ -1,11 +1,12 @@
 """What can be said of a data set: its entry in the configuration."""
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from dclib.fields import settings
+from dclib.fields import Count, Number, settings, without
 
 _PIXELS = {"description": "pixels", "type": "integer", "minimum": 4, "maximum": 4096}
 
@@ -30,6 +31,34 @@ _Size = Annotated[
         {**_PIXELS, "type": ["integer", "array"], "minItems": 2, "maxItems": 2, "items": _PIXELS}
     ),
 ]
+_Class = Annotated[
+    Number | Annotated[str, Field(min_length=1)],
+    WithJsonSchema(
+        {
+            "description": "a class by its name, or by its index, from 0",
+            "type": ["integer", "string"],
+            "minimum": 0,
+        }
+    ),
+]
+
+
+def _held_out(value: Any) -> Any:
+    if value == "merge" or (
+        not isinstance(value, bool)
+        and (
+            (isinstance(value, int) and value >= 1) or (isinstance(value, float) and 0 < value < 1)
+        )
+    ):
+        return value
+    raise PydanticCustomError("held_out", "it is neither")
+
+
+_Validation = Annotated[
+    int | float | Literal["merge"],
+    PlainValidator(_held_out),
+    WithJsonSchema({"type": ["number", "string"], "exclusiveMinimum": 0, "pattern": "^merge$"}),
+]
 _Mean = Annotated[float, Field(description="mean of a channel")]
 _Deviation = Annotated[float, Field(gt=0, description="standard deviation of a channel")]
 
@@ -51,5 +80,24 @@ class Options:
     std: Annotated[tuple[_Deviation, ...], Field(min_length=1)] | None = None
     """a standard deviation for each channel, of pixels from 0 to 1"""
 
+    classes: Annotated[tuple[_Class, ...], Field(min_length=2)] | None = None
+    """the classes that are used, by name or index, in this order"""
+    validation: _Validation | None = None
+    """a share below 1, or a number, of the training images, which are held out, of each class in
+    proportion, and networks are tested on as well; or merge: validation images that a source has of
+    its own become training images (without it they are used as such)"""
+    max_per_class: Count | None = None
+    """training images that a class has at most, those held out not counted"""
+    split_seed: Number = 0
+    """by which images are held out and left out; it has nothing to do with the seeds of the grid"""
+
     def __str__(self) -> str:
         return f"data set '{self.name}'"
+
+
+def relevant(options: Options) -> dict[str, Any]:
+    """Return the options that can touch what is read, but for the name and the place."""
+    idle = {"name", "path"}
+    if options.validation in (None, "merge") and options.max_per_class is None:
+        idle.add("split_seed")
+    return without(options, idle)
