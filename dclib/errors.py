@@ -37,8 +37,13 @@ def printable(text: str) -> str:
 
 
 def did_you_mean(name: object, allowed: Iterable[object]) -> str:
-    """Return `` (did you mean 'X'?)`` for the nearest of `allowed`, or an empty string."""
+    """Return `` (did you mean 'X'?)`` for the nearest of `allowed`, or an empty string.
+
+    Where it is the first part of some, as EMNIST of EMNIST-letters, these are nearest.
+    """
     names = {str(option).lower(): str(option) for option in allowed}
+    if parts := [names[key] for key in names if key.startswith(f"{str(name).lower()}-")]:
+        return f" (did you mean one of {', '.join(parts)}?)"
     near = difflib.get_close_matches(str(name).lower(), names, n=1)
     return f" (did you mean '{names[near[0]]}'?)" if near else ""
 

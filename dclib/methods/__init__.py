@@ -44,6 +44,8 @@ class Face:
         seeded: whether the set depends on the seed.
         batchnorm: whether it takes networks with BatchNorm.
         recipe: how to train on its sets, a module of `dclib.training.recipes`.
+        takes_real: by its settings, whether a set takes as many real images of each class as it has
+            itself; others may have more than there are.
         grows: the settings of which more means to go on from where less has ended, to the same
             bytes as in one go. None where the schedule depends on the number.
         protocol: the way in which its authors train and test networks on its sets.
@@ -60,6 +62,7 @@ class Face:
     seeded: bool = True
     batchnorm: bool = True
     recipe: str = "ordinary"
+    takes_real: Callable[[Any], bool] = lambda settings: False
     grows: tuple[str, ...] = ()
     protocol: str = "dc"
     relevant: Callable[[Any, Spec, int], dict[str, Any]] = everything

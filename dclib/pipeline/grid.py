@@ -90,12 +90,12 @@ class Grid:
             for name, options in self._known.items()
             if look or options["source"] in public
         }
+        self._overrides = overrides.read(self.config["overrides"] or {})
+        self._resolved: dict[Any, dict[str, Any]] = {}
         self._asked = {path: _evaluations(section) for path, section in self._sections.items()}
         for path, evaluations in self._asked.items():
             for cell, tested in dict.fromkeys((c._replace(seed=0), t) for c, t in evaluations):
                 self.check(cell, tested, path)
-        self._overrides = overrides.read(self.config["overrides"] or {})
-        self._resolved: dict[Any, dict[str, Any]] = {}
         self._check_overrides(configuration.parse(base) if base is not None else {})
         self._asked["snapshots."] = self._snapshots()
         for cell, tested in dict.fromkeys(
@@ -203,17 +203,22 @@ class Grid:
         facts = self.facts.get(cell.dataset)
         if facts is None:
             return
-        if cell.ipc != "all" and int(cell.ipc) > facts.smallest_class:
+        scarce = cell.ipc != "all" and int(cell.ipc) > facts.smallest_class
+        if scarce and face.kind != "imported" and self._takes_real(cell):
             yield (
                 "images_per_class",
                 (
                     f"{cell.ipc} images per class, but the smallest class of '{cell.dataset}' has "
-                    f"{facts.smallest_class}"
+                    f"{facts.smallest_class}, which method '{cell.method}' takes them from"
                 ),
             )
         for network, key in used.items():
             if fault := networks.parse(network).image_fault(cell.dataset, facts.image_size):
                 yield key, fault
+
+    def _takes_real(self, cell: Cell) -> bool:
+        face = methods.face(self.base(cell.method))
+        return face.takes_real(face.settings(**self.condensation(cell)))
 
     def cells(self) -> list[Cell]:
         """Return the cells of the main grid, in the order of the configuration."""

@@ -464,7 +464,8 @@ def _data_set() -> dict[str, Any]:
     named = {"enum": public, "description": "a data set without a source is one of the public ones"}
     entry = _drawn(Options)
     for part in entry["properties"].values():
-        if part.pop("default", part) is None:  # may be left out, but not be null
+        if part.get("default", part) is None:  # may be left out, but not be null
+            del part["default"]
             kinds = [kind for kind in part["type"] if kind != "null"]
             part["type"] = kinds if len(kinds) > 1 else kinds[0]
     return {

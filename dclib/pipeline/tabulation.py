@@ -19,7 +19,7 @@ from dclib.pipeline import integrity
 from dclib.pipeline.paths import Cell, Trained
 
 KEY = ["dataset", "method", "network", "ipc", "eval_network", "protocol"]
-_READ = ("model", "epoch", "test_accuracy", "authors_accuracy")
+_READ = ("model", "epoch", "test_accuracy", "validation_accuracy", "authors_accuracy")
 
 MEANING = (
     "Test accuracy in percent: mean and standard deviation over n networks trained from scratch "
@@ -39,6 +39,9 @@ SCORED = (
     " = (exp(x) - exp(-1)) / (exp(1) - exp(-1)). Empty is what wants random, whole or another "
     "protocol that is not there. No learning rate and no epoch is chosen by test "
     "accuracy, as the authors' code does."
+)
+VALIDATED = (
+    "`validation` is the mean accuracy in percent on images that are held out of the training."
 )
 PARTIAL = "Drawn up from part of the grid: some cells have fewer networks than it asks for."
 
@@ -145,14 +148,16 @@ def read_published(path: str | Path) -> pd.DataFrame:
 def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
     """Return mean, standard deviation (of the population, as the authors take it) and n by cell.
 
-    For sets of others, the accuracies in their file are there as `authors`. A single network has no
-    standard deviation. The order of the rows is kept; seeds and models are pooled.
+    For sets of others, the accuracies in their file are there as `authors`, and where images are
+    held out, the mean accuracy on them as `validation`. A single network has no standard deviation.
+    The order of the rows is kept; seeds and models are pooled.
     """
     groups = evaluations.groupby(KEY, sort=False)["test_accuracy"]
     n = groups.size()
     columns = {"mean": groups.mean(), "std": groups.std(ddof=0).where(n > 1), "n": n}
-    if "authors_accuracy" in evaluations:
-        columns["authors"] = evaluations.groupby(KEY, sort=False)["authors_accuracy"].mean()
+    for name in ("validation", "authors"):
+        if f"{name}_accuracy" in evaluations:
+            columns[name] = evaluations.groupby(KEY, sort=False)[f"{name}_accuracy"].mean()
     return pd.DataFrame(columns).reset_index()
 
 
@@ -343,6 +348,7 @@ def write(
     files.write_text(path, table.round(4).to_csv(index=False, quoting=quoting))
     shown = for_people(table) if shown is None else shown
     note = f"{title} {PARTIAL}" if (table["n"] < table["n_of_grid"]).any() else title
+    note = f"{note} {VALIDATED}" if "validation" in shown else note
     pages, in_tex = [], []
     for number, (protocol, rows) in enumerate(_pages(shown, changed or {}), start=1):
         text = rows.map(markdown).rename(columns=markdown)
@@ -390,8 +396,9 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
         if column in table and table[column].notna().any():
             sign = "+" if column == "over_random" else ""
             shown[name] = ["" if pd.isna(v) else f"{v:{sign}.1f}" for v in table[column]]
-    if "authors" in table and table["authors"].notna().any():
-        shown["authors"] = ["" if pd.isna(v) else f"{v:.1f}" for v in table["authors"]]
+    for name in ("validation", "authors"):
+        if name in table and table[name].notna().any():
+            shown[name] = ["" if pd.isna(v) else f"{v:.1f}" for v in table[name]]
     for name in ("hlr", "ior", "lrs", "ars"):
         if name in table:
             shown[name.upper()] = ["" if pd.isna(v) else f"{v:.3f}" for v in table[name]]

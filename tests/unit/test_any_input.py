@@ -108,6 +108,9 @@ values = st.recursive(
         "image_size": st.integers(0, 40) | st.lists(st.integers(0, 40), max_size=3),
         "mean": st.lists(st.floats(), max_size=3),
         "std": st.lists(st.floats(), max_size=3),
+        "classes": st.lists(st.integers(-1, 11) | st.sampled_from(["cat", "3", ""]), max_size=3),
+        "validation": st.integers(-1, 2000) | st.floats() | st.sampled_from(["merge", "x"]),
+        "max_per_class": st.integers(0, 20),
     },
 )
 mutations = st.lists(
@@ -383,15 +386,18 @@ def test_metadata_of_any_kind_are_read_or_refused(originals):
             read_checkpoint(path)
 
 
+ARRAYS = [*TENSOR_NAMES, "val_images", "val_labels", "x_test", "class_names", "x"]
 arrays = st.tuples(
-    st.sampled_from([np.uint8, np.int64, np.uint64, np.float32, "U1", "S2", bool, "M8[s]", "c8"]),
+    st.sampled_from(
+        [np.uint8, np.int64, np.uint64, np.float32, ">f2", "U1", "S2", bool, "M8[s]", "c8"]
+    ),
     shapes,
     st.integers(0, 3),
 )
 
 
 @examples(150)
-@given(st.dictionaries(st.sampled_from([*TENSOR_NAMES, "class_names", "x"]), arrays, max_size=6))
+@given(st.dictionaries(st.sampled_from(ARRAYS), arrays, max_size=6))
 def test_arrays_of_any_kind_are_read_or_refused(folder, content):
     path = folder / "any.npz"
     valid = {name: np.arange(4, dtype=np.uint8) % 2 for name in TENSOR_NAMES[1::2]}

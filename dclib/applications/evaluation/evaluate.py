@@ -1,4 +1,7 @@
-"""Training fresh networks on a set of images, and testing them on the whole test split."""
+"""Training fresh networks on a set of images, and testing them on the whole test split.
+
+Where images are held out of the training split, networks are tested on these as well.
+"""
 
 import dataclasses
 import logging
@@ -47,7 +50,7 @@ class State:
     """The rows of the networks that are trained so far, and the random streams."""
 
     random: Streams
-    rows: Tensor  # float64 [models, 4]: test accuracy, train accuracy, train loss, seconds
+    rows: Tensor  # float64 [models, columns]: those of `Evaluation.columns`
     curve: Tensor  # float64 [models, points]: test accuracy
     seeds: Tensor  # int64 [models]
     done: Tensor  # int64 scalar: may be more than are asked for
@@ -76,6 +79,7 @@ class Evaluation:
     others one after another (`ensembles.together`). They are tested one after another everywhere.
 
     Attributes:
+        columns: what is known of each network at the end: accuracies in percent, loss, seconds.
         together: how many networks a step trains; between two steps a checkpoint can be left.
     """
 
@@ -115,16 +119,22 @@ class Evaluation:
             recipe = recipe_of(settings, training.recipe)
             if recipe == training.recipe:
                 parameters = dict(training.parameters)
-        tested = self.data.test_images
+        tested, held = self.data.test_images, self.data.validation_images
         if settings.space == "whitened":
             if whiten is None:
                 raise InputError("space 'whitened': there is no whitening")
             images = whiten(images if training is None else self.data.pixels(images))
             tested = whiten(tested)
+            held = held if held is None else whiten(held)
         if settings.labels == "hard" and labels.is_floating_point():
             labels = labels.argmax(1)
         self.tested = Examples(tested, self.data.test_labels, self.data)
         self.examples = Examples(images, labels, self.data)
+        self.columns = ["test_accuracy", "train_accuracy", "train_loss", "seconds"]
+        self.held_out: Examples | None = None
+        if held is not None and self.data.validation_labels is not None:
+            self.held_out = Examples(held, self.data.validation_labels, self.data)
+            self.columns.insert(1, "validation_accuracy")
         self.recipe = recipes.create(recipe, self.examples, settings, parameters, self._teacher)
         self.together = ensembles.together(settings.models, self.recipe.batch, device)
         self._passes: dict[int, tuple[nn.Module, _Pass]] = {}
@@ -148,7 +158,7 @@ class Evaluation:
         models, points = self.settings.models, len(self.recipe.test_epochs)
         return State(
             random,
-            torch.zeros(models, 4, dtype=torch.float64),
+            torch.zeros(models, len(self.columns), dtype=torch.float64),
             torch.zeros(models, points, dtype=torch.float64),
             torch.zeros(models, dtype=torch.int64),
             torch.zeros((), dtype=torch.int64),
@@ -171,9 +181,9 @@ class Evaluation:
                 each,
                 self.device,
             ):
-                state.rows[first:last][part, :3] = rows
+                state.rows[first:last][part, :-1] = rows
                 state.curve[first:last][part] = curve
-        losses = state.rows[first:last, 2]
+        losses = state.rows[first:last, -2]
         if not losses.isfinite().all():
             model = int(losses.isfinite().logical_not().nonzero()[0])
             raise InputError(
@@ -181,7 +191,7 @@ class Evaluation:
                 "rate is too large"
             )
         state.seeds[first:last] = torch.tensor(seeds)
-        state.rows[first:last, 3] = (time.monotonic() - started) / len(seeds)
+        state.rows[first:last, -1] = (time.monotonic() - started) / len(seeds)
         state.done += len(seeds)
         for model in range(first, last):
             log.info(
@@ -197,10 +207,10 @@ class Evaluation:
         models = range(self.settings.models)
         numbers, seeds = state.rows[: len(models)], state.seeds[: len(models)]
         rows = pd.DataFrame({"model": models, "seed": seeds.tolist()})
-        for column, name in enumerate(("test_accuracy", "train_accuracy", "train_loss")):
+        for column, name in enumerate(self.columns[:-1]):
             rows[name] = numbers[:, column].numpy()
         rows["epochs"] = self.recipe.epochs
-        rows["seconds"] = numbers[:, 3].numpy().round(3)
+        rows["seconds"] = numbers[:, -1].numpy().round(3)
         curve = pd.DataFrame(
             [
                 {"model": model, "epoch": epoch, "test_accuracy": float(state.curve[model, point])}
@@ -219,7 +229,7 @@ class Evaluation:
         return network.to(self.device)
 
     def _train_and_test(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return a row for each network, test and training accuracy and loss, and the curves."""
+        """Return a row for each network, its `columns` but for the seconds, and the curves."""
         if len(seeds) != self._size:  # what tests of others hold on a GPU is wanted now
             self._passes.clear()
             self._size = len(seeds)
@@ -231,8 +241,11 @@ class Evaluation:
             curve.append(self._measure(ensemble, self.tested)[0])
 
         ensemble = self.recipe.train(fresh, streams, test)
-        accuracy, loss = self._measure(ensemble, self.examples)
-        return torch.stack((curve[-1], accuracy, loss), dim=1), torch.stack(curve, dim=1)
+        columns = [curve[-1]]
+        if self.held_out is not None:
+            columns.append(self._measure(ensemble, self.held_out)[0])
+        columns += self._measure(ensemble, self.examples)
+        return torch.stack(columns, dim=1), torch.stack(curve, dim=1)
 
     def _measure(
         self, ensemble: Ensemble, examples: Examples

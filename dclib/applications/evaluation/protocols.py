@@ -8,12 +8,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from dclib.data.published import SETS
 from dclib.training.kinds import KINDS
 
 DEFAULT = "dc"
 OWN = "own"  # that of the method's authors, see `dclib.methods.Face`
 
-_DIGITS = ("MNIST", "SVHN", "digits")
+_CHARACTERS = (*(name for name, told in SETS.items() if told.characters), "digits")
 _SIAMESE = [*KINDS["dsa"]]
 _NO_FLIP = [kind for kind in _SIAMESE if kind != "flip"]
 _LIKE_MNIST = {"epochs": 1000, "augmentation": ["crop", "scale", "rotate"]}
@@ -35,9 +36,9 @@ class Protocol:
 
 
 def _without_flip(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What differs for digits, which are no longer themselves in a mirror."""
+    """What differs for digits and letters, which are no longer themselves in a mirror."""
     kinds = [kind for kind in settings["augmentation"] if kind != "flip"]
-    return {f"dataset={name}": {"augmentation": kinds} for name in _DIGITS}
+    return {f"dataset={name}": {"augmentation": kinds} for name in _CHARACTERS}
 
 
 _DSA = {"epochs": 1000, "augmentation_way": "dsa", "augmentation": _SIAMESE}
@@ -70,13 +71,14 @@ PROTOCOLS: Mapping[str, Protocol] = {
     ),
     "dsa": Protocol(
         "of DSA (Zhao and Bilen 2021): 1000 epochs with differentiable siamese augmentation, "
-        "without flip on digits",
+        "without flip on digits and letters",
         _DSA,
         _without_flip(_DSA),
     ),
     "idc": Protocol(
         "of IDC (Kim et al. 2022): 1000 epochs of batches of 64 with its augmentation, without "
-        "flip on digits, and CutMix; the rate a fifth after two thirds and after five sixths",
+        "flip on digits and letters, and CutMix; the rate a fifth after two thirds and after five "
+        "sixths",
         _IDC,
         _without_flip(_IDC)
         | {"dataset=SVHN ipc=1": {"cutmix": 0.0, "augmentation": [*_NO_FLIP]}},

@@ -4,6 +4,8 @@ No list of sources stands anywhere, so that a new one is a new module here. It h
 
 - `look(options) -> Facts`, what a plan has to know, without PyTorch;
 - `read(options, data_dir) -> Arrays`, the images and labels;
+- `counts(options) -> Counts`, how many images of which classes there are, if that is known before
+  they are read: then a plan knows what is left of a class of which images are held out;
 - if it reads a user's own files, at `options.path`, `content(options)`: which files `read` takes,
   each with its name relative to the path;
 - if it reads several data sets, `NAMES`, what they are called;
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from dclib.data import choice
 from dclib.data.checks import (
     TENSOR_NAMES,
     VALIDATION_NAMES,
@@ -71,6 +74,11 @@ def look(options: Mapping[str, Any]) -> Facts:
     chosen, module = _chosen(options)
     with _readable(chosen):
         facts: Facts = module.look(chosen)
+        if choice.asked(chosen) and hasattr(module, "counts"):
+            counts = module.counts(chosen)
+            if counts is not None:
+                smallest = choice.smallest_class(chosen, counts)
+                facts = facts._replace(smallest_class=smallest)
     check_statistics(str(chosen), facts.channels, chosen.mean, chosen.std)
     return facts if chosen.image_size is None else facts._replace(image_size=chosen.image_size)
 
@@ -148,10 +156,12 @@ def prepare(
 
 
 def _arrays(options: Mapping[str, Any], data_dir: str | Path | None) -> tuple[Options, Arrays]:
-    """The images and labels of a data set, whose shapes fit together."""
+    """The images and labels of a data set that are used, whose shapes fit together."""
     chosen, module = _chosen(options)
     with _readable(chosen):
         arrays: Arrays = module.read(chosen, data_dir)
+    check(str(chosen), arrays)
+    arrays = choice.chosen(chosen, arrays)
     channels = check(str(chosen), arrays).channels
     check_statistics(str(chosen), channels, chosen.mean, chosen.std)
     return chosen, arrays

@@ -5,11 +5,18 @@ from pathlib import Path
 import numpy as np
 
 from dclib.data.checks import Arrays, Facts
+from dclib.data.choice import Counts
 from dclib.data.sources.settings import Options
+
+COUNTS = Counts([str(c) for c in range(10)], [143, 146, 142, 147, 145, 146, 145, 144, 140, 144])
 
 
 def look(options: Options) -> Facts:
-    return Facts(channels=1, image_size=(8, 8), smallest_class=140)
+    return Facts(channels=1, image_size=(8, 8), smallest_class=min(COUNTS.train))
+
+
+def counts(options: Options) -> Counts:
+    return COUNTS
 
 
 def read(options: Options, data_dir: str | Path | None) -> Arrays:
@@ -21,6 +28,4 @@ def read(options: Options, data_dir: str | Path | None) -> Arrays:
     test = np.zeros(len(labels), dtype=bool)
     for c in range(10):
         test[np.flatnonzero(labels == c)[4::5]] = True
-    return Arrays(
-        images[~test], labels[~test], images[test], labels[test], [str(c) for c in range(10)]
-    )
+    return Arrays(images[~test], labels[~test], images[test], labels[test], COUNTS.class_names)

@@ -17,6 +17,7 @@ import numpy as np
 
 from dclib.data import pictures
 from dclib.data.checks import Arrays, Facts, check, expanded
+from dclib.data.choice import Counts
 from dclib.data.pictures import Pictures
 from dclib.data.sources.settings import Options
 from dclib.data.splits import held_out
@@ -47,6 +48,17 @@ _IMAGE_LIKE = re.compile(
 
 def look(options: Options) -> Facts:
     return _facts(options, _listing(options))
+
+
+def counts(options: Options) -> Counts:
+    listing = _listing(options)
+    names = [*listing["train"]]
+    own = listing.get("validation")
+    return Counts(
+        names,
+        [len(paths) for paths in listing["train"].values()],
+        None if own is None else [len(own.get(name, ())) for name in names],
+    )
 
 
 def read(options: Options, data_dir: str | Path | None) -> Arrays:

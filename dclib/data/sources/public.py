@@ -1,116 +1,62 @@
-"""Public data sets that torchvision downloads and reads; each is told once, in one entry."""
+"""Public data sets, which torchvision downloads and reads, or which are folders of pictures."""
 
+import dataclasses
 import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from dclib.data import trees
 from dclib.data.checks import Arrays, Facts, expanded
+from dclib.data.choice import Counts
+from dclib.data.published import SETS, Published
+from dclib.data.sources import folder
 from dclib.data.sources.settings import Options
 from dclib.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
 
 DATA_DIR_VARIABLE = "DCLIB_DATA_DIR"
-
-
-class Published(NamedTuple):
-    """A data set that torchvision has under the same name.
-
-    Attributes:
-        facts: what a plan has to know.
-        mean, std: of every channel of the training images, as the paper's code has them.
-        folder: where its files are, below the folder of all data sets.
-        files: the MD5 of each file that is read.
-        splits: the arguments by which torchvision opens the training and the test split.
-    """
-
-    facts: Facts
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    folder: str
-    files: Mapping[str, str]
-    splits: tuple[Mapping[str, Any], Mapping[str, Any]] = ({"train": True}, {"train": False})
-
-
-SETS = {
-    "MNIST": Published(
-        facts=Facts(channels=1, image_size=(28, 28), smallest_class=5421),
-        mean=(0.1307,),
-        std=(0.3081,),
-        folder="MNIST/raw",
-        files={
-            "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-            "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-            "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-            "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-        },
-    ),
-    "FashionMNIST": Published(
-        facts=Facts(channels=1, image_size=(28, 28), smallest_class=6000),
-        mean=(0.2861,),
-        std=(0.3530,),
-        folder="FashionMNIST/raw",
-        files={
-            "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-            "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-            "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-            "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-        },
-    ),
-    "SVHN": Published(
-        facts=Facts(channels=3, image_size=(32, 32), smallest_class=4659),
-        mean=(0.4377, 0.4438, 0.4728),
-        std=(0.1980, 0.2010, 0.1970),
-        folder="",
-        files={
-            "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
-            "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
-        },
-        splits=({"split": "train"}, {"split": "test"}),
-    ),
-    "CIFAR10": Published(
-        facts=Facts(channels=3, image_size=(32, 32), smallest_class=5000),
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2023, 0.1994, 0.2010),
-        folder="cifar-10-batches-py",
-        files={
-            "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
-            "data_batch_1": "c99cafc152244af753f735de768cd75f",
-            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-            "data_batch_4": "634d18415352ddfa80567beed471001a",
-            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-            "test_batch": "40351d587109b95175f43aff81a1287e",
-        },
-    ),
-}
 NAMES = tuple(SETS)
 
 
 def look(options: Options) -> Facts:
-    return SETS[options.source].facts
+    told = SETS[options.source]
+    smallest = told.counts if isinstance(told.counts, int) else min(told.counts)
+    return Facts(told.channels, (told.size, told.size), smallest)
+
+
+def counts(options: Options) -> Counts | None:
+    told = SETS[options.source]
+    if not told.names:
+        return None
+    each = [told.counts] * len(told.names) if isinstance(told.counts, int) else told.counts
+    return Counts(told.names, each)
 
 
 def read(options: Options, data_dir: str | Path | None) -> Arrays:
-    """Read both splits, downloading what is not there, with retries."""
-    import torchvision  # takes two seconds, which jobs that read no original files do without
-
+    """Read both splits, downloading what is not there and torchvision has, with retries."""
     source, told = options.source, SETS[options.source]
     root = expanded(str(options), data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data")
+    if told.listing is not None:
+        return _pictures(options, told, told.listing(options, root))
+    import torchvision  # takes two seconds, which jobs that read no original files do without
+
     help_ = (
         f"expected in {(root / told.folder).absolute()}: on a machine with a network it is "
         "downloaded there; otherwise copy torchvision's files there, or name the folder that holds "
         f"them in data_dir or ${DATA_DIR_VARIABLE}"
     )
-    kind = type(source, (_FilesAlone, getattr(torchvision.datasets, source)), {})
+    original = getattr(torchvision.datasets, told.kind or source)
 
     def opened(download: bool) -> list[Any]:
+        guard = _FilesAlone if download else _Checked
+        kind = type(original.__name__, (guard, original), {})
         return [kind(root, **split, download=download) for split in told.splits]
 
     missing = _missing(source, told, root, help_)
@@ -124,9 +70,22 @@ def read(options: Options, data_dir: str | Path | None) -> Arrays:
                 f"({one_line(error)}); {help_}"
             ) from error
         _missing(source, told, root, help_)
-    train, test = opened(download=False)
-    class_names = getattr(train, "classes", [str(c) for c in range(10)])
-    return Arrays(*_split(train), *_split(test), class_names, told.mean, told.std)
+    train, test = (_split(told, split) for split in opened(download=False))
+    return Arrays(*train, *test, told.names, told.mean, told.std)
+
+
+def _pictures(options: Options, told: Published, listing: trees.Listing) -> Arrays:
+    """The pictures of a listing, in colour, of the size that is asked for."""
+    size = options.image_size or (told.size, told.size)
+    arrays = folder.listed(dataclasses.replace(options, image_size=size), listing)
+    colour: dict[str, Any] = {
+        name: np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images
+        for name, images in (
+            ("train_images", arrays.train_images),
+            ("test_images", arrays.test_images),
+        )
+    }
+    return arrays._replace(**colour, mean=told.mean, std=told.std)
 
 
 class _FilesAlone:
@@ -136,28 +95,42 @@ class _FilesAlone:
         return False
 
 
+class _Checked(_FilesAlone):
+    """Spares torchvision to check them again, and others that are not read."""
+
+    def _check_integrity(self) -> bool:
+        return True
+
+
 def _missing(source: str, told: Published, root: Path, help_: str) -> list[str]:
     """The files that are not there; one that is there and not the original is refused."""
     missing = []
-    for name, md5 in told.files.items():
+    for name, expected in told.files.items():
         path = root / told.folder / name
         if not path.exists():
             missing.append(name)
-            continue
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
-        if found.hexdigest() != md5:
+        elif expected != (path.stat().st_size if isinstance(expected, int) else _md5(path)):
             raise InputError(f"{source}: {path} is corrupt or cut short: delete it; {help_}")
     return missing
 
 
-def _split(opened: Any) -> tuple[np.ndarray, np.ndarray]:
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
+    return found.hexdigest()
+
+
+def _split(told: Published, opened: Any) -> tuple[np.ndarray, np.ndarray]:
     images = np.asarray(opened.data)
     if images.ndim == 3:
         images = images[:, None]
     elif images.shape[-1] == 3:
         images = images.transpose(0, 3, 1, 2)
-    return images, np.asarray(opened.targets if hasattr(opened, "targets") else opened.labels)
+    if told.transposed:
+        images = images.swapaxes(2, 3)
+    labels = np.asarray(opened.targets if hasattr(opened, "targets") else opened.labels)
+    labels = labels if labels.ndim == 1 else labels[:, 0]  # QMNIST tells more of each image
+    return images, labels.astype(np.int64) - told.first
 
 
 def _retry(action: Callable[[], Any], attempts: int = 3, wait_seconds: float = 2.0) -> Any:

@@ -3,9 +3,10 @@
 import os
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from dclib.fields import Number, settings, without
+from dclib.fields import Count, Number, settings, without
 
 _PIXELS = {"description": "pixels", "type": "integer", "minimum": 4, "maximum": 4096}
 
@@ -70,6 +71,34 @@ _Test = Annotated[
         }
     ),
 ]
+_Class = Annotated[
+    Number | Annotated[str, Field(min_length=1)],
+    WithJsonSchema(
+        {
+            "description": "a class by its name, or by its index, from 0",
+            "type": ["integer", "string"],
+            "minimum": 0,
+        }
+    ),
+]
+
+
+def _held_out(value: Any) -> Any:
+    if value == "merge" or (
+        not isinstance(value, bool)
+        and (
+            (isinstance(value, int) and value >= 1) or (isinstance(value, float) and 0 < value < 1)
+        )
+    ):
+        return value
+    raise PydanticCustomError("held_out", "it is neither")
+
+
+_Validation = Annotated[
+    int | float | Literal["merge"],
+    PlainValidator(_held_out),
+    WithJsonSchema({"type": ["number", "string"], "exclusiveMinimum": 0, "pattern": "^merge$"}),
+]
 _Mean = Annotated[float, Field(description="mean of a channel")]
 _Deviation = Annotated[float, Field(gt=0, description="standard deviation of a channel")]
 
@@ -98,12 +127,20 @@ class Options:
     test: _Test | None = None
     """what is tested on where a folder has no test split: its validation split, or a share of every
     class, chosen by split_seed"""
-    split_seed: Number = 0
-    """by which images are held out and left out; it has nothing to do with the seeds of the grid"""
     mean: Annotated[tuple[_Mean, ...], Field(min_length=1)] | None = None
     """a mean for each channel, of pixels from 0 to 1"""
     std: Annotated[tuple[_Deviation, ...], Field(min_length=1)] | None = None
     """a standard deviation for each channel, of pixels from 0 to 1"""
+    classes: Annotated[tuple[_Class, ...], Field(min_length=2)] | None = None
+    """the classes that are used, by name or index, in this order"""
+    validation: _Validation | None = None
+    """a share below 1, or a number, of the training images, which are held out, of each class in
+    proportion, and networks are tested on as well; or merge: validation images that a source has of
+    its own become training images (without it they are used as such)"""
+    max_per_class: Count | None = None
+    """training images that a class has at most, those held out not counted"""
+    split_seed: Number = 0
+    """by which images are held out and left out; it has nothing to do with the seeds of the grid"""
 
     def __str__(self) -> str:
         return f"data set '{self.name}'"
@@ -112,6 +149,7 @@ class Options:
 def relevant(options: Options) -> dict[str, Any]:
     """Return the options that can touch what is read, but for the name and the place."""
     idle = {"name", "path"}
-    if not isinstance(options.test, float):
+    held_out = options.validation not in (None, "merge") or options.max_per_class is not None
+    if not held_out and not isinstance(options.test, float):
         idle.add("split_seed")
     return without(options, idle)

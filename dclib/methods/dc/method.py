@@ -13,7 +13,7 @@ from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.fields import without
 from dclib.methods import matching
-from dclib.methods.dc.settings import GROWS, Settings
+from dclib.methods.dc.settings import GROWS, Settings, takes_real
 from dclib.networks import names
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
@@ -52,10 +52,12 @@ class GradientMatching:
         """Prepare the learning of `ipc` images per class.
 
         Raises:
-            InputError: images too small for the network, or a class of fewer than `ipc` images.
+            InputError: images too small for the network, or a class of fewer than `ipc` images
+                where these are to begin with.
         """
         names.parse(network).check(data.image_size)
-        data.require(ipc)
+        if takes_real(settings):
+            data.require(ipc)
         self.network, self.settings, self.ipc = network, settings, ipc
         self.device, self.dtype = device, dtype
         self.iterations = settings.iterations

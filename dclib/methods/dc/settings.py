@@ -81,4 +81,16 @@ def peak_bytes(
     return int(activation_bytes * max(matching, training))
 
 
-FACE = Face(Settings, "learnt", relevant=relevant, peak_bytes=peak_bytes, grows=GROWS)
+def takes_real(settings: Settings) -> bool:
+    """Return whether a set begins with real images."""
+    return settings.initialisation == "real"
+
+
+FACE = Face(
+    Settings,
+    "learnt",
+    relevant=relevant,
+    peak_bytes=peak_bytes,
+    grows=GROWS,
+    takes_real=takes_real,
+)
