@@ -29,7 +29,9 @@ class Counts(NamedTuple):
 
 def asked(options: Options) -> bool:
     """Return whether anything else is asked for than all images as they are."""
-    return not options.classes is options.validation is options.max_per_class is None
+    return any(
+        wish is not None for wish in (options.classes, options.validation, options.max_per_class)
+    )
 
 
 def count(arrays: Arrays) -> Counts:
