@@ -68,6 +68,12 @@ class ImageDataset:
         mean, std = channel_statistics(self.mean, self.std, images.dtype, images.device)
         return images * std + mean
 
+    @property
+    def facts(self) -> checks.Facts:
+        """What planning knows of it."""
+        smallest = min(len(indices) for indices in self.train_indices)
+        return checks.Facts(self.channels, self.image_size, smallest)
+
     @functools.cached_property
     def train_indices(self) -> tuple[Int64[Tensor, " n"], ...]:
         """The indices of the training images of each class, on the CPU."""

@@ -122,6 +122,7 @@ class Job:
         source: the file that it reads and no job makes, of an imported set.
         grows: see `dclib.methods.Face`.
         earlier: the states that others leave for it to go on from, the latest first.
+        factor: how many small images there are in one of the set that is trained on, a side.
     """
 
     rule: str
@@ -137,6 +138,7 @@ class Job:
     source: str = ""
     grows: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
+    factor: int = 1
 
     @property
     def point(self) -> Cell:
@@ -381,6 +383,7 @@ class Plan:
                 made=made,
                 tested=tested.stem,
                 grows=evaluation.GROWS,
+                factor=made["set"][0].settings.get("factor", 1) if "set" in made else 1,
             )
 
         return self._once(("evaluate", cell, tested), describe)
@@ -450,6 +453,7 @@ class Plan:
         source: str = "",
         grows: tuple[str, ...] = (),
         earlier: tuple[str, ...] = (),
+        factor: int = 1,
     ) -> tuple[Job, tuple[Job, ...]]:
         """Describe a job, and name those that make what it reads.
 
@@ -458,7 +462,7 @@ class Plan:
             made: by the output of theirs that is read, other jobs that it reads from.
             data: the digest of what is read where there is no prepared file.
             besides: the digest of what is read beside that.
-            method, source, grows, earlier: see `Job`.
+            method, source, grows, earlier, factor: see `Job`.
         """
         prepared = tuple(self.prepare(name) for name in (dataset, *data_sets) if name)
         outputs = {"reference": "network", BEFORE: "set"}
@@ -483,5 +487,6 @@ class Plan:
             source,
             grows,
             earlier,
+            factor,
         )
         return job, (*prepared, *(each for jobs in (made or {}).values() for each in jobs))

@@ -65,7 +65,8 @@ def _peak(job: Job, each: int, parameters: int, classes: int) -> int:
     ipc = None if job.cell["ipc"] == "all" else int(job.cell["ipc"])
     if job.rule == "evaluate":
         settings = evaluation.Settings(**job.settings)
-        return evaluation.peak_bytes(settings, each, parameters, classes, ipc)
+        seen = None if ipc is None else ipc * job.factor**2
+        return evaluation.peak_bytes(settings, each, parameters, classes, seen)
     face = methods.face(job.method)
     if face.peak_bytes is None or ipc is None:
         return 0

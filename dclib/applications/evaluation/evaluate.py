@@ -114,7 +114,7 @@ class Evaluation:
             images, labels = fitted.images.to(device), fitted.labels.to(device)
             recipe = recipe_of(settings, training.recipe)
             if recipe == training.recipe:
-                parameters = dict(training.parameters)
+                parameters = dict(fitted.parameters)
         tested = self.data.test_images
         if settings.space == "whitened":
             if whiten is None:
