@@ -58,8 +58,14 @@ class ImageDataset:
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "n channels height width"]:
         """Return `images` scaled to [0, 1], less the mean, over the standard deviation."""
-        mean, std = channel_statistics(self.mean, self.std, dtype, images.device)
-        return (images.to(dtype) / 255 - mean) / std
+        return self.normalised(images.to(dtype) / 255)
+
+    def normalised(
+        self, pixels: Float[Tensor, "*n channels height width"]
+    ) -> Float[Tensor, "*n channels height width"]:
+        """Return pixels from 0 to 1, less the mean, over the standard deviation."""
+        mean, std = channel_statistics(self.mean, self.std, pixels.dtype, pixels.device)
+        return (pixels - mean) / std
 
     def pixels(
         self, images: Float[Tensor, "n channels height width"]

@@ -8,14 +8,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from dclib.training.kinds import KINDS
+from dclib.training.kinds import DIGITS, KINDS, NO_FLIP
 
 DEFAULT = "dc"
 OWN = "own"  # that of the method's authors, see `dclib.methods.Face`
 
-_DIGITS = ("MNIST", "SVHN", "digits")
 _SIAMESE = [*KINDS["dsa"]]
-_NO_FLIP = [kind for kind in _SIAMESE if kind != "flip"]
 _LIKE_MNIST = {"epochs": 1000, "augmentation": ["crop", "scale", "rotate"]}
 
 
@@ -37,7 +35,7 @@ class Protocol:
 def _without_flip(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What differs for digits, which are no longer themselves in a mirror."""
     kinds = [kind for kind in settings["augmentation"] if kind != "flip"]
-    return {f"dataset={name}": {"augmentation": kinds} for name in _DIGITS}
+    return {f"dataset={name}": {"augmentation": kinds} for name in DIGITS}
 
 
 _DSA = {"epochs": 1000, "augmentation_way": "dsa", "augmentation": _SIAMESE}
@@ -79,7 +77,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "flip on digits, and CutMix; the rate a fifth after two thirds and after five sixths",
         _IDC,
         _without_flip(_IDC)
-        | {"dataset=SVHN ipc=1": {"cutmix": 0.0, "augmentation": [*_NO_FLIP]}},
+        | {"dataset=SVHN ipc=1": {"cutmix": 0.0, "augmentation": [*NO_FLIP]}},
     ),
     "mtt": Protocol(
         "of MTT (Cazenavette et al. 2022): as dsa, with the learning rate that the set brings, and "
