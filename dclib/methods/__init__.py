@@ -58,6 +58,7 @@ class Face:
         peak_bytes: settings, `activation_bytes` (of one image's forward pass, for the way back),
             `parameters` (how many the network has), classes and images per class give the bytes
             that making the set on a CPU takes at its peak, besides data and network.
+        batchnorm_bytes: the same with BatchNorm, if that is another number.
     """
 
     settings: type[Any]
@@ -72,6 +73,7 @@ class Face:
     fault: Callable[[Any, Spec, int, str, Facts], str] | None = None
     relevant: Callable[[Any, Spec, int], dict[str, Any]] = everything
     peak_bytes: Callable[[Any, int, int, int, int], int] | None = None
+    batchnorm_bytes: Callable[[Any, int, int, int, int], int] | None = None
 
 
 def names() -> list[str]:
