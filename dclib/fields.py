@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 Kind = TypeVar("Kind")
@@ -16,6 +16,16 @@ def settings(kind: type[Kind]) -> type[Kind]:
     config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
     made: Any = dataclass(frozen=True, config=config)(kind)
     return made
+
+
+def described(kind: type[Any]) -> dict[str, Any]:
+    """Return the JSON Schema of settings; an inherited one has the text that it has there."""
+    schema = TypeAdapter(kind).json_schema()
+    for base in kind.__bases__:
+        if dataclasses.is_dataclass(base):
+            for name, told in described(base)["properties"].items():
+                schema["properties"][name].setdefault("description", told["description"])
+    return schema
 
 
 def without(settings: Any, names: Collection[str]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def measured_activation_bytes(network: nn.Module, shape: Sequence[int]) -> int:
     known = _known.setdefault(network, {})
     key = tuple(shape)
     if key not in known:
-        model = copy.deepcopy(network).float().to("meta").eval()
+        model = copy.deepcopy(network).float().requires_grad_().to("meta").eval()
         own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
         saved: dict[int, Tensor] = {}
 

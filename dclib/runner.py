@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -28,6 +29,8 @@ from dclib.tensors import read_sealed, write_sealed
 log = logging.getLogger(__name__)
 
 LOG_SECONDS = 30.0
+READ_SECONDS = 1.0  # between two looks at losses, for which a GPU has to have finished
+COPYING = 20  # a state is copied when it took this many times longer to get there
 
 # Scalars; `loss` goes into the trace, and `steps` says of how many steps at once this was the work.
 Metrics = Mapping[str, Tensor]
@@ -99,10 +102,34 @@ class Progress:
     seconds: float = 0.0
     resumed_from: list[int] = dataclasses.field(default_factory=list)
 
+    def read(self, unread: "_Unread") -> "_Unread":
+        """Add losses that are still where they were computed; it may be broken off and repeated.
+
+        Raises:
+            InputError: one of them is not finite.
+        """
+        if unread.losses:
+            self.losses[unread.begin :] = torch.stack(unread.losses).tolist()
+            for i in range(unread.begin, len(self.losses)):
+                if not math.isfinite(self.losses[i]):
+                    raise InputError(
+                        f"the loss is {self.losses[i]} in iteration {i + 1}: a learning rate is too"
+                        " large"
+                    )
+        return _Unread(len(self.losses))
+
     def trace(self) -> str:
         """Return the losses as CSV."""
         rows = [f"{i},{loss!r}\n" for i, loss in enumerate(self.losses, start=1)]
         return "iteration,loss\n" + "".join(rows)
+
+
+@dataclasses.dataclass
+class _Unread:
+    """Losses of the last steps, which follow after `begin` others."""
+
+    begin: int
+    losses: list[Tensor] = dataclasses.field(default_factory=list)
 
 
 def run(
@@ -118,6 +145,10 @@ def run(
     first_of_more: bool = False,
 ) -> tuple[Result, Progress]:
     """Do all steps of `work`, going on from a checkpoint if one fits; return its result.
+
+    A step may be shorter than it takes to copy its state or to wait for its loss: losses are read
+    once a second, and a state is copied where that takes less than a twentieth of the time, and
+    where it is written. What an interruption undoes is what came after the last copy.
 
     The checkpoint is written every `checkpoint_seconds`, by rename, and when a signal (SIGTERM or
     SIGINT) or an error ends the loop. Where that is not possible, on a full disk or from a GPU that
@@ -146,10 +177,13 @@ def run(
     progress = _resume(*found, state) if found else Progress()
     if progress.iteration >= iterations:
         progress.resumed_from.pop()  # nothing is done after it
+    began = time.monotonic()
     snapshot = _snapshot(state, progress)
+    cost = time.monotonic() - began
     saved, first = snapshot, progress.iteration + 1
+    unread = _Unread(len(progress.losses))
     started, before = time.monotonic(), progress.seconds
-    last_save = last_line = started
+    last_save = last_line = last_read = last_copy = started
     bar = tqdm(
         total=iterations,
         initial=progress.iteration,
@@ -162,22 +196,31 @@ def run(
             while progress.iteration < iterations:
                 metrics = work.step(state)
                 if "loss" in metrics:
-                    progress.losses.append(_finite(metrics["loss"], progress.iteration + 1))
-                    bar.set_postfix(loss=f"{progress.losses[-1]:.4g}")
+                    unread.losses.append(metrics["loss"].detach().clone())
                 done = int(metrics.get("steps", 1))
                 progress.iteration += done
-                now = time.monotonic()
+                over, now = progress.iteration >= iterations, time.monotonic()
+                save = now - last_save >= checkpoint_seconds and not over
+                line = now - last_line >= LOG_SECONDS or progress.iteration == first or over
+                if save or line or now - last_read >= READ_SECONDS:
+                    unread = progress.read(unread)
+                    last_read = now = time.monotonic()
+                    if progress.losses:
+                        bar.set_postfix(loss=f"{progress.losses[-1]:.4g}")
                 progress.seconds = before + now - started
-                snapshot = _snapshot(state, progress)
+                if save or over or now - last_copy >= COPYING * cost:
+                    snapshot = _snapshot(state, progress)
+                    last_copy = time.monotonic()
+                    cost = min(cost, last_copy - now)
                 bar.update(done)
-                if now - last_save >= checkpoint_seconds and progress.iteration < iterations:
+                if save:
                     try:
                         _save(checkpoint, digest, snapshot)
                         saved = snapshot
                     except InputError as error:
                         log.warning("no checkpoint, going on without: %s", error)
                     last_save = now
-                if now - last_line >= LOG_SECONDS or progress.iteration in (first, iterations):
+                if line:
                     log.info("%s", _line(description, progress, iterations))
                     last_line = now
             there = None if kept is None else _fitting(Path(kept), digest, logging.DEBUG)
@@ -190,6 +233,7 @@ def run(
         with _signals(ignore=True):
             if snapshot is not saved:
                 try:
+                    progress.read(unread)
                     _save(checkpoint, digest, snapshot)
                 except Exception as error:  # InputError, or what PyTorch says of a dead GPU
                     log.warning("no checkpoint, the one before stays: %s", error)
@@ -291,15 +335,6 @@ def _resume(
         ) from error
     log.info("going on from the checkpoint after iteration %d", progress.iteration)
     return progress
-
-
-def _finite(loss: Tensor, iteration: int) -> float:
-    value = float(loss)
-    if not math.isfinite(value):
-        raise InputError(
-            f"the loss is {value} in iteration {iteration}: a learning rate is too large"
-        )
-    return value
 
 
 def _line(description: str, progress: Progress, iterations: int) -> str:

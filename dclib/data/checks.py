@@ -53,6 +53,22 @@ TENSOR_NAMES = Arrays._fields[:4]
 VALIDATION_NAMES = Arrays._fields[-2:]
 
 
+def holds(size: Sequence[int], factor: int) -> bool:
+    """Return whether images hold factor x factor small ones, of at least 2 x 2 pixels each."""
+    return factor == 1 or min(size) // factor >= 2
+
+
+def factor_fault(what: str, facts: Facts, factor: int) -> str:
+    """Return why images of a data set cannot hold factor x factor small ones, or nothing."""
+    if holds(facts.image_size, factor):
+        return ""
+    height, width = facts.image_size
+    return (
+        f"factor {factor} leaves no image in those of '{what}', of {height}x{width} pixels; "
+        f"allowed are factors from 1 to {max(1, min(height, width) // 2)}"
+    )
+
+
 def whitening_fault(what: str, facts: Facts) -> str:
     """Return why images of a data set cannot be whitened, or nothing."""
     pixels = facts.channels * facts.image_size[0] * facts.image_size[1]

@@ -68,8 +68,14 @@ class ImageDataset:
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "n channels height width"]:
         """Return `images` scaled to [0, 1], less the mean, over the standard deviation."""
-        mean, std = channel_statistics(self.mean, self.std, dtype, images.device)
-        return (images.to(dtype) / 255 - mean) / std
+        return self.normalised(images.to(dtype) / 255)
+
+    def normalised(
+        self, pixels: Float[Tensor, "*n channels height width"]
+    ) -> Float[Tensor, "*n channels height width"]:
+        """Return pixels from 0 to 1, less the mean, over the standard deviation."""
+        mean, std = channel_statistics(self.mean, self.std, pixels.dtype, pixels.device)
+        return (pixels - mean) / std
 
     def pixels(
         self, images: Float[Tensor, "n channels height width"]
@@ -77,6 +83,12 @@ class ImageDataset:
         """Return normalised images as pixels, from 0 to 1 but for what was learnt beyond."""
         mean, std = channel_statistics(self.mean, self.std, images.dtype, images.device)
         return images * std + mean
+
+    @property
+    def facts(self) -> checks.Facts:
+        """What planning knows of it."""
+        smallest = min(len(indices) for indices in self.train_indices)
+        return checks.Facts(self.channels, self.image_size, smallest)
 
     @functools.cached_property
     def train_indices(self) -> tuple[Int64[Tensor, " n"], ...]:

@@ -25,11 +25,13 @@ def export(made: SyntheticSet, path: Path) -> None:
     - `.zip`, or no ending for a folder: a PNG an image, in a folder for each class; rounded to 256
       levels, and clipped.
 
-    All of them load with `torch.load(..., weights_only=True)`, or without pickle.
+    Small images in one are exported as networks see them, each by itself. All files load with
+    `torch.load(..., weights_only=True)`, or without pickle.
 
     Raises:
         InputError: another ending, or it cannot be written.
     """
+    made = made.decoded()
     if path.suffix == ".pt" and "images" in path.name:
         before, _, after = path.name.rpartition("images")
         _save(path, made.images.contiguous())

@@ -269,3 +269,6 @@ SETS: dict[str, Published] = {
         listing=trees.imagewoof,
     ),
 }  # fmt: skip
+
+# The sources of characters; the embedded digits are no public data set.
+CHARACTERS = (*(name for name, told in SETS.items() if told.characters), "digits")

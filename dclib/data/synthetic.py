@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dclib import files
+from dclib.data import checks, tiles
 from dclib.data.datasets import ImageDataset, channel_statistics, read_described
 from dclib.errors import InputError, did_you_mean
 from dclib.tensors import fingerprint, unsealed, write_sealed
@@ -32,7 +33,8 @@ class SyntheticSet:
         metadata: at least `mean`, `std` and `class_names`; files that the pipeline writes also name
             dataset, method, network, ipc, seed, settings and versions.
         recipe: how a network is trained on the images, a module of `dclib.training.recipes`.
-        parameters: what the recipe takes, as the learning rates of its steps.
+        parameters: what the recipe takes, as the learning rates of its steps; with any recipe,
+            `factor`: the images hold factor x factor small ones each (`dclib.data.tiles`).
     """
 
     images: Float[Tensor, "n channels height width"]
@@ -60,6 +62,23 @@ class SyntheticSet:
         return dataclasses.replace(self, metadata={**self.metadata, **metadata})
 
     @property
+    def factor(self) -> int:
+        """How many small images there are in one, along each side."""
+        return int(self.parameters.get("factor", 1))
+
+    def decoded(self) -> "SyntheticSet":
+        """Return the images as networks see them, without `factor`."""
+        if "factor" not in self.parameters:
+            return self
+        around = (0.5 - self._statistics()[0]) / self._statistics()[1]
+        return dataclasses.replace(
+            self,
+            images=tiles.decode(self.images, self.factor, around),
+            labels=tiles.seen(self.labels, self.factor),
+            parameters={k: value for k, value in self.parameters.items() if k != "factor"},
+        )
+
+    @property
     def fingerprint(self) -> str:
         """A digest of the tensors and the recipe."""
         parameters = [self.parameters[name] for name in sorted(self.parameters)]
@@ -84,6 +103,12 @@ class SyntheticSet:
                 raise InputError(
                     f"{what}: its {name} are not all finite, there are {fault} numbers"
                 )
+        factor = self.parameters.get("factor", torch.ones(1))
+        if factor.numel() != 1 or factor != factor.round() or factor < 1 or not self._holds():
+            raise InputError(
+                f"{what}: its factor is {factor.tolist()}; allowed is a whole number from 1 that "
+                f"leaves images in its images of {self.images.shape[-2]}x{self.images.shape[-1]}"
+            )
         classes = len(self.metadata["class_names"])
         if not self.labels.is_floating_point():
             if not ((self.labels >= 0) & (self.labels < classes)).all():
@@ -99,8 +124,8 @@ class SyntheticSet:
     def fitted(self, data: ImageDataset) -> "SyntheticSet":
         """Return the set as networks for `data` are trained on it.
 
-        Images are normalised by the statistics of `data` if they were by others, and labels stand
-        for the classes in its order.
+        Small images in one are enlarged, images are normalised by the statistics of `data` if they
+        were by others, and labels stand for the classes in its order.
 
         Raises:
             InputError: images of another size or other channels, other classes, or numbers that are
@@ -122,7 +147,8 @@ class SyntheticSet:
             raise InputError(
                 f"the set has {len(set(own))} classes, data set '{data.name}' has {len(names)}"
             )
-        images, labels = self.images, self.labels
+        seen = self.decoded()
+        images, labels = seen.images, seen.labels
         if own != names:
             order = torch.tensor([own.index(name) for name in names], device=labels.device)
             labels = labels[:, order] if labels.is_floating_point() else order.argsort()[labels]
@@ -133,7 +159,7 @@ class SyntheticSet:
             mean_there, std_there = channel_statistics(data.mean, data.std, *kind)
             images = (images * own_std + own_mean - mean_there) / std_there
         made = {"mean": data.mean, "std": data.std, "class_names": data.class_names}
-        return dataclasses.replace(self, images=images, labels=labels).with_metadata(**made)
+        return dataclasses.replace(seen, images=images, labels=labels).with_metadata(**made)
 
     def pixels(self) -> Float[Tensor, "n channels height width"]:
         """Return the images de-normalised and clipped to [0, 1]."""
@@ -142,13 +168,16 @@ class SyntheticSet:
     def _shown(
         self, images: Float[Tensor, "some channels height width"]
     ) -> Float[Tensor, "some channels height width"]:
-        mean, std = channel_statistics(
-            tuple(self.metadata["mean"]),
-            tuple(self.metadata["std"]),
-            images.dtype,
-            images.device,
-        )
+        mean, std = self._statistics()
         return (images * std + mean).clamp(0, 1)
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        mean, std = (tuple(self.metadata[name]) for name in ("mean", "std"))
+        return channel_statistics(mean, std, self.images.dtype, self.images.device)
+
+    def _holds(self) -> bool:
+        """Whether the images are large enough for the small ones in them."""
+        return self.factor == 1 or checks.holds(self.images.shape[-2:], self.factor)
 
     def save(self, path: str | Path) -> None:
         """Write the set as float32 safetensors, with its metadata as JSON in the header.
@@ -172,15 +201,17 @@ class SyntheticSet:
     ) -> Float[Tensor, "rows columns 3"]:
         """Return all images as one picture in [0, 1], a row for each class, with grey between.
 
-        Of labels that are probabilities, the likeliest class counts.
+        They are shown as networks see them. Of labels that are probabilities, the likeliest class
+        counts.
 
         Args:
             classes, ipc: how many classes, and images of each, are shown at most; None for all.
         """
+        seen = self.decoded()
         count = len(self.metadata["class_names"][:classes])
-        labels = self.labels.argmax(1) if self.labels.is_floating_point() else self.labels
+        labels = seen.labels.argmax(1) if seen.labels.is_floating_point() else seen.labels
         places = [(labels == label).nonzero().flatten()[:ipc] for label in range(count)]
-        shown = self._shown(self.images[torch.cat(places)])
+        shown = self._shown(seen.images[torch.cat(places)])
         images = functional.pad(shown, (0, padding, 0, padding), value=0.5)
         longest = max(len(place) for place in places)
         rows = images.new_full((count, longest, *images.shape[1:]), 0.5)

@@ -10,10 +10,11 @@ import dataclasses
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal
 
+from dclib.data.checks import Facts
 from dclib.errors import InputError, did_you_mean
 from dclib.fields import settings
 from dclib.networks.names import Spec
@@ -44,16 +45,20 @@ class Face:
         seeded: whether the set depends on the seed.
         batchnorm: whether it takes networks with BatchNorm.
         recipe: how to train on its sets, a module of `dclib.training.recipes`.
-        takes_real: by its settings, whether a set takes as many real images of each class as it has
-            itself; others may have more than there are.
         grows: the settings of which more means to go on from where less has ended, to the same
             bytes as in one go. None where the schedule depends on the number.
         protocol: the way in which its authors train and test networks on its sets.
+        where: by conditions, as overrides of a configuration are, the settings that differ there.
+            They hold where a configuration says nothing; the name of a data set stands for its
+            source.
+        fault: settings, network, images per class, and a data set's name and facts give what is
+            wrong with them together, or nothing.
         relevant: settings, network and images per class give the settings, resolved, that can touch
             the set: with the others the same set would come out. Their values are like JSON.
         peak_bytes: settings, `activation_bytes` (of one image's forward pass, for the way back),
             `parameters` (how many the network has), classes and images per class give the bytes
             that making the set on a CPU takes at its peak, besides data and network.
+        batchnorm_bytes: the same with BatchNorm, if that is another number.
     """
 
     settings: type[Any]
@@ -62,11 +67,13 @@ class Face:
     seeded: bool = True
     batchnorm: bool = True
     recipe: str = "ordinary"
-    takes_real: Callable[[Any], bool] = lambda settings: False
     grows: tuple[str, ...] = ()
     protocol: str = "dc"
+    where: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    fault: Callable[[Any, Spec, int, str, Facts], str] | None = None
     relevant: Callable[[Any, Spec, int], dict[str, Any]] = everything
     peak_bytes: Callable[[Any, int, int, int, int], int] | None = None
+    batchnorm_bytes: Callable[[Any, int, int, int, int], int] | None = None
 
 
 def names() -> list[str]:

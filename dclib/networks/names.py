@@ -363,6 +363,11 @@ class Spec:
         """Whether it has BatchNorm."""
         return self._tally(1, (self.smallest_image,) * 2).batchnorm
 
+    @property
+    def features(self) -> bool:
+        """Whether it has layers that learn before the last one."""
+        return bool(self.architecture.layers or self.architecture.hidden)
+
     def layers(self, image_size: Size) -> Layers:
         """Return all layers but the last, for images of this size."""
         layers = self.architecture.layers

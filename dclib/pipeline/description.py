@@ -51,6 +51,7 @@ class Job:
         source: the file that it reads and no job makes, of an imported set.
         grows: see `dclib.methods.Face`.
         earlier: the states that others leave for it to go on from, the latest first.
+        factor: how many small images there are in one of the set that is trained on, a side.
     """
 
     rule: str
@@ -67,6 +68,7 @@ class Job:
     source: str = ""
     grows: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
+    factor: int = 1
 
     @property
     def point(self) -> Cell:

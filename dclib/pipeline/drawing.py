@@ -98,7 +98,8 @@ def show_sets(sets: Sequence[SyntheticSet]) -> Figure:
     Of many classes, and of many images of each, the first are shown, which the axes say.
     """
     figure, panels = _panels(len(sets), width=4.6, height=4.6)
-    for panel, shown in zip(panels, sets, strict=True):
+    for panel, stored in zip(panels, sets, strict=True):
+        shown = stored.decoded()
         every = shown.metadata["class_names"]
         ipc, names = len(shown.images) // len(every), every[:_READABLE]
         height, width = shown.images.shape[-2:]
@@ -112,7 +113,8 @@ def show_sets(sets: Sequence[SyntheticSet]) -> Figure:
         panel.set_xticklabels([str(column + 1) for column in columns])
         panel.tick_params(length=0, labelsize=8)
         panel.set_title(
-            f"{label(shown.metadata['dataset'])}, {shown.metadata['method']}, {ipc} per class",
+            f"{label(shown.metadata['dataset'])}, {shown.metadata['method']}, "
+            f"{len(stored.images) // len(every)} per class",
             fontsize=10,
         )
         panel.set_xlabel("image" + _part(ipc), fontsize=8)
@@ -231,7 +233,8 @@ def show_emergence(
         names = sets[cells[0]].metadata["class_names"][:classes]
         columns = []
         for cell in cells:
-            pixels, ipc = sets[cell].pixels(), int(cell.ipc)
+            seen = sets[cell].decoded()
+            pixels, ipc = seen.pixels(), len(seen.images) // len(seen.metadata["class_names"])
             first = pixels[: len(names) * ipc : ipc].permute(0, 2, 3, 1)
             columns.append(functional.pad(first, (0, 0, 0, 1, 0, 1), value=0.5).flatten(0, 1))
         height, width = pixels.shape[-2:]

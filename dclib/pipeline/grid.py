@@ -79,6 +79,7 @@ class Grid:
         base: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = configuration.parse(config)
+        self._said = configuration.with_text_keys(config).get("condensation") or {}
         self._sections = _sections(self.config)
         self._own_protocols = self._protocols()
         self._refuse_unknown_methods()
@@ -107,6 +108,11 @@ class Grid:
             whitened = "whitened" in (told["space"], own.get("space"))
             if whitened and facts and (fault := checks.whitening_fault(cell.dataset, facts)):
                 raise InputError(f"space 'whitened': {fault}")
+            face = methods.face(self.base(cell.method))
+            if face.fault and facts:
+                made, of = face.settings(**self.condensation(cell)), networks.parse(cell.network)
+                if fault := face.fault(made, of, int(cell.ipc), cell.dataset, facts):
+                    raise InputError(f"method '{cell.method}': {fault}")
 
     def base(self, method: str) -> str:
         """Return the folder in `dclib.methods` of a method of this configuration."""
@@ -204,7 +210,7 @@ class Grid:
         if facts is None:
             return
         scarce = cell.ipc != "all" and int(cell.ipc) > facts.smallest_class
-        if scarce and face.kind != "imported" and self._takes_real(cell):
+        if scarce and face.kind == "selected":
             yield (
                 "images_per_class",
                 (
@@ -215,10 +221,6 @@ class Grid:
         for network, key in used.items():
             if fault := networks.parse(network).image_fault(cell.dataset, facts.image_size):
                 yield key, fault
-
-    def _takes_real(self, cell: Cell) -> bool:
-        face = methods.face(self.base(cell.method))
-        return face.takes_real(face.settings(**self.condensation(cell)))
 
     def cells(self) -> list[Cell]:
         """Return the cells of the main grid, in the order of the configuration."""
@@ -268,9 +270,17 @@ class Grid:
         name, section = self.base(cell.method), self.config["condensation"]
         if name not in section:
             return {}
-        face = methods.face(name)
-        own = [(each, section[each]) for each in dict.fromkeys([name, cell.finished.method])]
-        settings = self._settings(face.settings, own, _point(cell))
+        face, point = methods.face(name), _point(cell)
+        place = {**point, "dataset": self.dataset(cell.dataset)["source"]}
+        own = [
+            (f"{name} {each.key}", each.sections[name])
+            for each in _published(name)
+            if each.holds(place)
+        ]
+        for each in dict.fromkeys([name, cell.finished.method]):  # not the defaults of all
+            said = self._said.get(each) or {}
+            own.append((each, {key: section[each][key] for key in said}))
+        settings = self._settings(face.settings, own, point)
         return settings | (dict.fromkeys(face.grows, cell.snapshot) if cell.snapshot else {})
 
     def evaluation(self, cell: Cell, tested: Trained) -> dict[str, Any]:
@@ -619,6 +629,13 @@ def _conditional(protocol: str) -> list[Override]:
     """What differs under a known protocol at some points, and what wins after what loses."""
     where = protocols.PROTOCOLS[protocol].where
     return overrides.read({key: {"evaluation": told} for key, told in where.items()})
+
+
+@functools.cache
+def _published(method: str) -> list[Override]:
+    """What differs for a method at some points, and what wins after what loses."""
+    where = methods.face(method).where
+    return overrides.read({key: {method: told} for key, told in where.items()})
 
 
 def _preset(protocol: str, point: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:

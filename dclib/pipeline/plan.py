@@ -275,6 +275,7 @@ class Plan:
                 made=made,
                 tested=tested.stem,
                 grows=evaluation.GROWS,
+                factor=made["set"][0].settings.get("factor", 1) if "set" in made else 1,
             )
 
         return self._once(("evaluate", cell, tested), describe)
@@ -344,6 +345,7 @@ class Plan:
         source: str = "",
         grows: tuple[str, ...] = (),
         earlier: tuple[str, ...] = (),
+        factor: int = 1,
     ) -> tuple[Job, tuple[Job, ...]]:
         """Describe a job, and name those that make what it reads.
 
@@ -352,7 +354,7 @@ class Plan:
             made: by the output of theirs that is read, other jobs that it reads from.
             data: the digest of what is read where there is no prepared file.
             besides: the digest of what is read beside that.
-            method, source, grows, earlier: see `Job`.
+            method, source, grows, earlier, factor: see `Job`.
         """
         prepared = tuple(self.prepare(name) for name in (dataset, *data_sets) if name)
         outputs = {"reference": "network", BEFORE: "set"}
@@ -379,5 +381,6 @@ class Plan:
             source,
             grows,
             earlier,
+            factor,
         )
         return job, (*prepared, *(each for jobs in (made or {}).values() for each in jobs))

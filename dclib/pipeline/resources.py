@@ -38,7 +38,8 @@ def predicted_mib(job: Job, device: str) -> int:
     spec = networks.parse(job.tested or job.cell["network"])
     each = spec.activation_bytes(channels, (height, width))
     parameters = spec.parameters(channels, (height, width), classes)
-    peak, held = _peak(job, each, parameters, classes), Path(data).stat().st_size
+    peak = _peak(job, each, parameters, classes, spec.batchnorm)
+    held = Path(data).stat().st_size
     if "whitening" in job.inputs:  # images in float32, and what whitens them
         held += 4 * held + 4 * (channels * height * width) ** 2
     return job_mib(peak, parameters, held, device)
@@ -58,18 +59,20 @@ def job_mib(peak: int, parameters: int, data_bytes: int, device: str) -> int:
     return math.ceil((needed if device == "cpu" else max(needed, _WITH_GPU)) / 2**20)
 
 
-def _peak(job: Job, each: int, parameters: int, classes: int) -> int:
+def _peak(job: Job, each: int, parameters: int, classes: int, batchnorm: bool) -> int:
     if job.rule == "reference_network":
         settings: Any = reference.Settings(**job.settings)
         return reference.peak_bytes(settings, each, parameters)
     ipc = None if job.cell["ipc"] == "all" else int(job.cell["ipc"])
     if job.rule == "evaluate":
         settings = evaluation.Settings(**job.settings)
-        return evaluation.peak_bytes(settings, each, parameters, classes, ipc)
+        seen = None if ipc is None else ipc * job.factor**2
+        return evaluation.peak_bytes(settings, each, parameters, classes, seen)
     face = methods.face(job.method)
-    if face.peak_bytes is None or ipc is None:
+    peak_bytes = (batchnorm and face.batchnorm_bytes) or face.peak_bytes
+    if peak_bytes is None or ipc is None:
         return 0
-    return face.peak_bytes(face.settings(**job.settings), each, parameters, classes, ipc)
+    return peak_bytes(face.settings(**job.settings), each, parameters, classes, ipc)
 
 
 def _described(data: str) -> tuple[list[int], int]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from dclib import methods
@@ -20,7 +20,7 @@ from dclib.applications.evaluation import protocols
 from dclib.applications.evaluation import settings as evaluation
 from dclib.data import sources
 from dclib.data.sources.settings import Options
-from dclib.fields import Count, Decay, settings
+from dclib.fields import Count, Decay, described, settings
 from dclib.networks import names as networks
 from dclib.pipeline import documents, explain, overrides
 from dclib.teachers.reference import settings as reference
@@ -422,7 +422,7 @@ def _rows(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _drawn(kind: type) -> dict[str, Any]:
-    return _plain(TypeAdapter(kind).json_schema())
+    return _plain(described(kind))
 
 
 def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The kinds of augmentation that each author's way has; it needs no PyTorch."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
 
 Way = Literal["dc", "dsa", "idc", "dcbench"]
 Kind = Literal[
@@ -9,10 +11,13 @@ Kind = Literal[
 ]  # fmt: skip
 
 WAYS: tuple[Way, ...] = get_args(Way)
-_SIAMESE: tuple[Kind, ...] = ("color", "crop", "cutout", "flip", "scale", "rotate")
+_Siamese = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
+_SIAMESE: tuple[_Siamese, ...] = get_args(_Siamese)
+Siamese = Annotated[tuple[_Siamese, ...], Field(json_schema_extra={"uniqueItems": True})]
 KINDS: dict[Way, tuple[Kind, ...]] = {
     "dc": ("crop", "scale", "rotate", "noise"),
     "dsa": _SIAMESE,
     "idc": _SIAMESE,
     "dcbench": ("autoaugment", "randaugment", "imagenet", "cifar"),
 }
+NO_FLIP = tuple(kind for kind in _SIAMESE if kind != "flip")

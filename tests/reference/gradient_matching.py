@@ -11,6 +11,7 @@ from torch import nn
 
 from dclib.networks import plans as networks
 from dclib.seeding import global_seed
+from reference import siamese
 
 
 def row_distance(a, b):
@@ -49,6 +50,42 @@ def match(network, real, synthetic, kind="ours"):
     return loss.detach(), gradient
 
 
+def enlarged(images, factor):
+    """The small images in each of these, one after another, row by row."""
+    if factor == 1:
+        return images
+    height, width = images.shape[2] // factor, images.shape[3] // factor
+    parts = [
+        F.interpolate(
+            image[None, :, i * height : (i + 1) * height, j * width : (j + 1) * width],
+            images.shape[2:], mode="bilinear", align_corners=False,
+        )
+        for image in images for i in range(factor) for j in range(factor)
+    ]  # fmt: skip
+    return torch.cat(parts)
+
+
+def shrunk(images, factor):
+    """Every `factor`-th pixel of images, as many of them in one as fit, row by row."""
+    if factor == 1:
+        return images
+    rows, made = factor, []
+    for first in range(0, len(images), factor**2):
+        small = [image[:, ::factor, ::factor] for image in images[first : first + factor**2]]
+        lines = [torch.cat(small[i * rows : (i + 1) * rows], dim=2) for i in range(rows)]
+        made.append(torch.cat(lines, dim=1))
+    return torch.stack(made)
+
+
+def changed(image, kinds, u):
+    """An image, by these kinds one after another: see `siamese.change`; with its gradient."""
+    pixels = [[list(row) for row in c] for c in image] if image.requires_grad else image.tolist()
+    for kind in kinds:
+        pixels = siamese.change(pixels, kind, u)
+    flat = [torch.as_tensor(x, dtype=image.dtype) for c in pixels for row in c for x in row]
+    return torch.stack(flat).reshape(image.shape)
+
+
 def condense(
     data, ipc, settings, random, *, network, iterations, outer, inner, dtype, device="cpu"
 ):
@@ -66,12 +103,24 @@ def condense(
             for indices in of_class
         ]
 
+    factor, kinds = settings.factor, settings.augmentation
+
+    def draw_changes(batches, n, stream):
+        """A kind for each batch, and numbers for each of `n` images."""
+        if not kinds:
+            return [()] * batches, [()] * n
+        one = torch.randint(len(kinds), (batches, 1), generator=random[stream]).flatten().tolist()
+        numbers = torch.rand(n, 11, generator=random[stream], dtype=torch.float64).tolist()
+        return [(kinds[i],) for i in one], numbers
+
     if settings.initialisation == "real":
-        images = torch.cat(draw(ipc, "initialisation"))
+        images = torch.cat(draw(ipc * factor**2, "initialisation"))
+        images = shrunk(images, factor)
     else:
         images = torch.randn(shape, generator=random["initialisation"], dtype=dtype).to(device)
     images.requires_grad_()
-    labels = torch.cat([torch.full((ipc,), c) for c in range(classes)]).to(device)
+    many = ipc * factor**2
+    labels = torch.cat([torch.full((many,), c) for c in range(classes)]).to(device)
     image_optimizer = torch.optim.SGD([images], lr=settings.lr_img, momentum=settings.momentum_img)
     losses = []
     for _ in range(iterations):
@@ -88,20 +137,43 @@ def condense(
                 for norm in norms:
                     norm.eval()
             real = draw(settings.real_batch, "real batches")
-            loss, gradient = match(
-                model, real, images.detach().reshape(classes, ipc, *shape[1:]), settings.distance
-            )
+            kinds_by_class, numbers = draw_changes(classes, classes, "siamese augmentation")
+            seen = enlarged(images, factor)
+            if kinds:
+                real = [
+                    torch.stack(
+                        [changed(image, kinds_by_class[c], numbers[c]) for image in real[c]]
+                    )
+                    for c in range(classes)
+                ]
+                alike = zip(seen, labels.tolist(), strict=True)
+                seen = torch.stack(
+                    [changed(image, kinds_by_class[c], numbers[c]) for image, c in alike]
+                )
+            by_class = seen.detach().reshape(classes, many, *shape[1:])
+            loss, gradient = match(model, real, by_class, settings.distance)
             losses.append(float(loss))
             image_optimizer.zero_grad()
-            images.grad = gradient.reshape(shape)
+            (images.grad,) = torch.autograd.grad(seen, images, gradient.reshape(seen.shape))
             image_optimizer.step()
             if t == outer - 1:
                 break
             model.train()
             for _ in range(inner):
                 order = torch.randperm(len(labels), generator=random["training order"]).to(device)
-                for batch in order.split(settings.batch_net):
+                batches = order.split(settings.batch_net)
+                kinds_by_batch, numbers = draw_changes(
+                    len(batches), len(labels), "training augmentation"
+                )
+                for i, batch in enumerate(batches):
                     net_optimizer.zero_grad()
-                    F.cross_entropy(model(images.detach()[batch]), labels[batch]).backward()
+                    own = enlarged(images.detach(), factor)[batch]
+                    if kinds:
+                        place = i * settings.batch_net
+                        own = torch.stack([
+                            changed(image, kinds_by_batch[i], numbers[place + k])
+                            for k, image in enumerate(own)
+                        ])  # fmt: skip
+                    F.cross_entropy(model(own), labels[batch]).backward()
                     net_optimizer.step()
     return images.detach(), losses

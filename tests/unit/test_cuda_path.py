@@ -43,6 +43,9 @@ SCENARIOS = (
        "ConvNet 3 tf32 teacher:color,flip",
        "MLP 3 bf16 -", "LeNet 3 bf16 -", "ConvNet-layernorm 3 bf16 -", "AlexCifarNet 3 bf16 -",
        "ResNet18BN_AP 3 bf16 crop,scale,rotate,noise")),
+    *(f"embed {network}" for network in
+      ("ConvNet tf32", "ConvNet bf16", "MLP bf16", "ConvNet-batchnorm bf16",
+       "ConvNet-layernorm tf32", "ResNet18BN_AP bf16")),
     "distill LeNet", "distill AlexCifarNet", "reference ConvNet", "reference ResNet18BN_AP",
 )  # fmt: skip
 CUDA = torch.device("cuda:0")
@@ -252,6 +255,7 @@ def fake_cuda():
     from dclib.data import datasets, synthetic
     from dclib.methods.dc import method as dc
     from dclib.methods.dd import method as dd
+    from dclib.methods.dm import method as dm
     from dclib.teachers.reference import teacher
     from dclib.training.augmentation import dc as augmentation
 
@@ -296,7 +300,7 @@ def fake_cuda():
             (memory, "memory_budget", lambda device: 40 * 2**30),
             (seeding.Streams, "seed", lambda self, name: next(seeds)),
             (seeding.Streams, "next_seed", lambda self, name: 0),
-            *((module, "global_seed", unseeded) for module in (dc, evaluate, dd, teacher)),
+            *((module, "global_seed", unseeded) for module in (dc, evaluate, dd, dm, teacher)),
             (datasets.ImageDataset, "fingerprint", "fake"),
             (synthetic.SyntheticSet, "fingerprint", "fake"),
             (synthetic.SyntheticSet, "fitted", lambda self, data: self),
@@ -329,6 +333,22 @@ def condense(network, precision):
     with fake_cuda(), Watch() as watch:
         settings = dc.Settings(precision=precision, outer_steps=3, inner_epochs=2, real_batch=32)
         method = dc.GradientMatching(network, settings, data_set(3, (32, 32)), 2, CUDA)
+        state = method.start(Streams("x"))
+        for _ in range(2):  # the second is recorded
+            loss = method.step(state)["loss"]
+        result = method.result(state)
+        assert (loss.device, loss.dtype) == (CUDA, torch.float32)
+        assert (result.images.device, result.images.dtype) == (CUDA, torch.float32)
+    assert not watch.faults, watch.faults[:3]
+
+
+def embed(network, precision):
+    from dclib.methods.dm import method as dm
+    from dclib.seeding import Streams
+
+    with fake_cuda(), Watch() as watch:
+        settings = dm.Settings(precision=precision, real_batch=32)
+        method = dm.DistributionMatching(network, settings, data_set(3, (32, 32)), 2, CUDA)
         state = method.start(Streams("x"))
         for _ in range(2):  # the second is recorded
             loss = method.step(state)["loss"]
@@ -492,7 +512,10 @@ def main():
         weight = torch.empty(4, 3, 3, 3, device=CUDA, requires_grad=True)
         loss = functional.conv2d(torch.empty(2, 3, 8, 8, device=CUDA), weight).sum()
         assert torch.autograd.grad(loss, weight)[0].device == CUDA
-    kinds = {"condense": condense, "evaluate": evaluate, "distill": distill, "reference": reference}
+    kinds = {
+        "condense": condense, "embed": embed, "evaluate": evaluate, "distill": distill,
+        "reference": reference,
+    }  # fmt: skip
     for scenario in sys.argv[1:]:
         kind, *rest = scenario.split()
         if kind == "counts":

@@ -36,10 +36,11 @@ if kind == "evaluation":
     work = evaluate.Evaluation(network, settings, data, made, device)
     peak_bytes = evaluation.peak_bytes
 else:
-    face, short = methods.face(kind), {"dc": {"outer_steps": 2, "inner_epochs": 2}, "dd": {}}
-    settings = face.settings(iterations=1, **short[kind])
+    face, short = methods.face(kind), {"outer_steps": 2, "inner_epochs": 2} if kind == "dc" else {}
+    settings = face.settings(iterations=1, **short)
     work = methods.body(kind).create(network, settings, data, ipc, device)
-    peak_bytes = face.peak_bytes
+    batchnorm = names.parse(network).batchnorm
+    peak_bytes = (batchnorm and face.batchnorm_bytes) or face.peak_bytes
 work.step(work.start(Streams(0)))
 spec, shape = names.parse(network), (channels, (size, size))
 parameters = spec.parameters(*shape, 10)
@@ -58,6 +59,8 @@ print(predicted, devices.peak_memory_mib(device))
         "evaluation ConvNet 1 28 50",
         "evaluation AlexNet 3 32 1",
         "dd LeNet 1 28 10",
+        "dm ConvNet 3 32 50",
+        "dm ConvNet-width32-batchnorm 1 28 10",
     ],
 )
 def test_a_job_takes_no_more_than_predicted_and_not_much_less(arguments):

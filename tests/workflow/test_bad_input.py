@@ -71,6 +71,7 @@ CONFIGS = [
     # wrong types
     ("condensation.dc.lr_img", "fast", '"fast"', "number, above 0"),
     ("condensation.dc.real_batch", True, "true", "integer, at least 1"),
+    ("condensation.dm.augmentation", ["noise"], '"noise"', "one of color, crop, cutout"),
     ("evaluation.batch", 2.0, "2.0", "integer, at least 1"),
     ("evaluation.epochs", None, "null", "integer, at least 1"),
     ("images_per_class", 10, "10", "array, at least 1 entries"),

@@ -25,19 +25,23 @@ def table(project):
 
 def test_a_method_is_one_folder_and_its_block_in_the_config(tmp_path):
     project = clone(tmp_path)
-    shutil.copytree(EXAMPLES / "method", tmp_path / "dclib/methods/drift")
-    change = {**CONFIG, "methods": ["random", "drift", "drift-far"]}
-    blocks = {"drift": {"iterations": 2}, "drift-far": {"iterations": 3}}
+    # That of `dm`, under another name.
+    place = tmp_path / "dclib/methods/means"
+    (tmp_path / "dclib/methods/dm").rename(place)
+    for path in place.glob("*.py"):
+        path.write_text(path.read_text().replace("dclib.methods.dm.", "dclib.methods.means."))
+    change = {**CONFIG, "methods": ["random", "means", "means-far"]}
+    blocks = {"means": {"iterations": 2, "real_batch": 8}, "means-far": {"iterations": 3}}
     project.configure(**change, condensation=blocks)
-    assert list(table(project)["method"]) == ["random", "drift", "drift-far"]
-    trace = tmp_path / "results/digits/drift-far/ConvNet-width4/ipc-1/seed-0/trace.csv"
+    assert list(table(project)["method"]) == ["random", "means", "means-far"]
+    trace = tmp_path / "results/digits/means-far/ConvNet-width4/ipc-1/seed-0/trace.csv"
     assert len(pd.read_csv(trace)) == 3
-    project.configure(**change, condensation={**blocks, "drift": {"iteration": 1}})
+    project.configure(**change, condensation={**blocks, "means": {"iteration": 1}})
     done = project.snakemake("--cores", "1", "-n", check=False)
-    assert "'condensation.drift.iteration' is unknown (did you mean 'iterations'?)" in done.stderr
-    project.configure(**{**change, "methods": ["drifd"]})
+    assert "'condensation.means.iteration' is unknown (did you mean 'iterations'?)" in done.stderr
+    project.configure(**{**change, "methods": ["meanz"]})
     done = project.snakemake("--cores", "1", "-n", check=False)
-    assert "did you mean 'drift'?" in done.stderr
+    assert "did you mean 'means'?" in done.stderr
 
 
 def test_a_data_source_is_one_module(tmp_path):

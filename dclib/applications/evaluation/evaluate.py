@@ -118,7 +118,7 @@ class Evaluation:
             images, labels = fitted.images.to(device), fitted.labels.to(device)
             recipe = recipe_of(settings, training.recipe)
             if recipe == training.recipe:
-                parameters = dict(training.parameters)
+                parameters = dict(fitted.parameters)
         tested, held = self.data.test_images, self.data.validation_images
         if settings.space == "whitened":
             if whiten is None:

@@ -8,15 +8,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from dclib.data.published import SETS
-from dclib.training.kinds import KINDS
+from dclib.data.published import CHARACTERS
+from dclib.training.kinds import KINDS, NO_FLIP
 
 DEFAULT = "dc"
 OWN = "own"  # that of the method's authors, see `dclib.methods.Face`
 
-_CHARACTERS = (*(name for name, told in SETS.items() if told.characters), "digits")
 _SIAMESE = [*KINDS["dsa"]]
-_NO_FLIP = [kind for kind in _SIAMESE if kind != "flip"]
 _LIKE_MNIST = {"epochs": 1000, "augmentation": ["crop", "scale", "rotate"]}
 
 
@@ -38,7 +36,7 @@ class Protocol:
 def _without_flip(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What differs for digits and letters, which are no longer themselves in a mirror."""
     kinds = [kind for kind in settings["augmentation"] if kind != "flip"]
-    return {f"dataset={name}": {"augmentation": kinds} for name in _CHARACTERS}
+    return {f"dataset={name}": {"augmentation": kinds} for name in CHARACTERS}
 
 
 _DSA = {"epochs": 1000, "augmentation_way": "dsa", "augmentation": _SIAMESE}
@@ -81,7 +79,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "sixths",
         _IDC,
         _without_flip(_IDC)
-        | {"dataset=SVHN ipc=1": {"cutmix": 0.0, "augmentation": [*_NO_FLIP]}},
+        | {"dataset=SVHN ipc=1": {"cutmix": 0.0, "augmentation": [*NO_FLIP]}},
     ),
     "mtt": Protocol(
         "of MTT (Cazenavette et al. 2022): as dsa, with the learning rate that the set brings, and "

@@ -9,14 +9,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dclib import devices, graphs
+from dclib.data import checks, tiles
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
+from dclib.errors import InputError
 from dclib.fields import without
 from dclib.methods import matching
-from dclib.methods.dc.settings import GROWS, Settings, takes_real
+from dclib.methods.dc.settings import GROWS, Settings
+from dclib.methods.siamese import Siamese
 from dclib.networks import names
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
+from dclib.training.augmentation import dsa
 
 
 @dataclasses.dataclass
@@ -38,7 +42,7 @@ class State:
 
 
 class GradientMatching:
-    """The method `dc`. `dtype` is float32 but for tests of its arithmetic."""
+    """The methods `dc` and `dsa`. `dtype` is float32 but for tests of its arithmetic."""
 
     def __init__(
         self,
@@ -52,12 +56,14 @@ class GradientMatching:
         """Prepare the learning of `ipc` images per class.
 
         Raises:
-            InputError: images too small for the network, or a class of fewer than `ipc` images
-                where these are to begin with.
+            InputError: images too small for the network or for `factor`, or a class of too few
+                where real ones are to begin with.
         """
         names.parse(network).check(data.image_size)
-        if takes_real(settings):
-            data.require(ipc)
+        if settings.initialisation == "real":
+            data.require(ipc * settings.factor**2)
+        if fault := checks.factor_fault(data.name, data.facts, settings.factor):
+            raise InputError(fault)
         self.network, self.settings, self.ipc = network, settings, ipc
         self.device, self.dtype = device, dtype
         self.iterations = settings.iterations
@@ -69,8 +75,10 @@ class GradientMatching:
         """Return the images to begin with, noise or real ones."""
         data, ipc = self.data, self.ipc
         if self.settings.initialisation == "real":
-            indices = torch.cat(data.sample(ipc, random["initialisation"]))
+            factor = self.settings.factor
+            indices = torch.cat(data.sample(ipc * factor**2, random["initialisation"]))
             images = data.normalise(data.train_images[indices.to(self.device)], self.dtype)
+            images = tiles.encode(images, factor)
         else:
             shape = (data.num_classes * ipc, data.channels, *data.image_size)
             noise = torch.randn(shape, generator=random["initialisation"], dtype=self.dtype)
@@ -101,7 +109,15 @@ class GradientMatching:
 
     def result(self, state: State) -> SyntheticSet:
         """Return the images as they are now."""
-        return SyntheticSet.like(self.data, state.images.detach().clone(), state.labels)
+        images, told = state.images.detach().clone(), tiles.parameters(self.settings.factor)
+        return SyntheticSet.like(self.data, images, state.labels, parameters=told)
+
+    def seen(
+        self, images: Float[Tensor, "n channels height width"]
+    ) -> Float[Tensor, "many channels height width"]:
+        """Return stored images as networks see them."""
+        grey = torch.full((self.data.channels, 1, 1), 0.5, dtype=self.dtype, device=self.device)
+        return tiles.decode(images, self.settings.factor, self.data.normalised(grey))
 
 
 class _Steps:
@@ -112,14 +128,18 @@ class _Steps:
 
     def __init__(self, method: GradientMatching, state: State) -> None:
         self.settings, self.state = method.settings, state
-        self.data, self.ipc = method.data, method.ipc
+        self.data, self._seen = method.data, method.seen
         self.device, self.dtype = method.device, method.dtype
         self.network = method.fresh_network(0)
         self.parameters: list[Tensor] = list(self.network.parameters())
         self.loss = torch.zeros((), dtype=self.dtype, device=self.device)
         self._real: dict[str, tuple[Tensor, list[int]]] = {}  # indices, and how many of each class
+        self._siamese = Siamese(self.settings.augmentation, self.data.num_classes, self.device)
         self._match = graphs.Repeated(self._match_once, self.device)
-        self._batches: dict[int, tuple[Tensor, graphs.Repeated]] = {}
+        self._batches: dict[int, tuple[dict[str, Tensor], graphs.Repeated]] = {}
+        # What the network is trained on; without small images in one, the images themselves.
+        self._images_seen = method.seen(state.images)
+        self._labels_seen = tiles.seen(state.labels, self.settings.factor)
 
     def restart(self, fresh: nn.Module) -> None:
         """Begin anew with the parameters of `fresh`."""
@@ -141,25 +161,38 @@ class _Steps:
     def match(self) -> None:
         """Draw real images and update the synthetic ones; the loss is added to `loss`."""
         self._draw("real batches", self.settings.real_batch)
+        self._siamese.draw(self.state.random["siamese augmentation"])
         self._match()
 
     def train(self, epochs: int) -> None:
-        """Train the network on the whole synthetic set."""
+        """Train the network on the whole synthetic set, every batch of it augmented."""
         self.network.train()
-        random, count = self.state.random["training order"], len(self.state.labels)
+        if self.settings.factor > 1:
+            self._images_seen.copy_(self._seen(self.state.images))
+        random, count = self.state.random["training order"], len(self._labels_seen)
         orders = torch.stack([torch.randperm(count, generator=random) for _ in range(epochs)])
+        size, kinds = self.settings.batch_net, self.settings.augmentation
         for order in orders.to(self.device, non_blocking=True):
-            for batch in order.split(self.settings.batch_net):
-                self._train_on(batch)
+            moves: dict[str, Tensor] = {}
+            if kinds:
+                random = self.state.random["training augmentation"]
+                drawn = dsa.draw(count, size, kinds, random)
+                moves = {n: value.to(self.device, non_blocking=True) for n, value in drawn.items()}
+            for begin in range(0, count, size):
+                part = slice(begin, begin + size)
+                self._train_on(order[part], **{name: move[part] for name, move in moves.items()})
 
     def _match_once(self) -> None:
         state, settings = self.state, self.settings
-        real = self._images("real batches")
-        by_class = state.images.view(len(real), self.ipc, *state.images.shape[1:])
+        real = self._siamese(self._images("real batches"))
+        images = state.images.detach().requires_grad_()
+        seen = self._seen(images).unflatten(0, (len(real), -1))
+        seen = torch.stack(self._siamese(list(seen))) if self._siamese.kinds else seen
         loss, gradient = matching.match(
-            self.network, real, by_class, settings.distance, settings.engine
+            self.network, real, seen.detach(), settings.distance, settings.engine
         )
-        state.momentum.mul_(settings.momentum_img).add_(gradient.view_as(state.images))
+        (gradient,) = torch.autograd.grad(seen, images, gradient)
+        state.momentum.mul_(settings.momentum_img).add_(gradient)
         state.images.sub_(state.momentum, alpha=settings.lr_img)
         self.loss += loss
 
@@ -177,21 +210,29 @@ class _Steps:
         images = self.data.normalise(self.data.train_images[indices], self.dtype)
         return list(images.split(sizes))
 
-    def _train_on(self, batch: Tensor) -> None:
-        """Do one step of gradient descent on the synthetic images of these indices."""
+    def _train_on(self, batch: Tensor, **moves: Tensor) -> None:
+        """Do one step of gradient descent on the synthetic images of these indices.
+
+        Args:
+            moves: how they are changed, for `dsa.transform`.
+        """
+        inputs = {"batch": batch, **moves}
         if len(batch) not in self._batches:
-            buffer = batch.clone()
+            buffers = {name: value.clone() for name, value in inputs.items()}
 
             def descend() -> None:
-                images, labels = self.state.images[buffer], self.state.labels[buffer]
+                index, own = buffers["batch"], {n: buffers[n] for n in buffers if n != "batch"}
+                images, labels = self._images_seen[index], self._labels_seen[index]
+                images = dsa.transform(images, **own) if own else images
                 loss = functional.cross_entropy(self.network(images), labels)
                 gradients = torch.autograd.grad(loss, self.parameters)
                 with torch.no_grad():
                     torch._foreach_add_(self.parameters, gradients, alpha=-self.settings.lr_net)
 
-            self._batches[len(batch)] = buffer, graphs.Repeated(descend, self.device)
-        buffer, step = self._batches[len(batch)]
-        buffer.copy_(batch)
+            self._batches[len(batch)] = buffers, graphs.Repeated(descend, self.device)
+        buffers, step = self._batches[len(batch)]
+        for name, value in inputs.items():
+            buffers[name].copy_(value)
         step()
 
 

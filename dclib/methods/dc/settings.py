@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 from dclib import footprint
 from dclib.fields import Count, Momentum, Precision, Rate, settings
-from dclib.methods import Face
+from dclib.methods import Face, formation
+from dclib.methods.formation import Formation
 from dclib.networks.names import Spec
+from dclib.training.kinds import Siamese
 
 Distance = Literal["ours", "mse", "cos"]
 Engine = Literal["auto", "by_class", "batched"]
@@ -18,7 +20,7 @@ _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50:
 
 
 @settings
-class Settings:
+class Settings(Formation):
     """Gradient matching; the defaults are the paper's for a ConvNet."""
 
     iterations: Count = 1000
@@ -45,6 +47,9 @@ class Settings:
     """batch size of the network's training"""
     distance: Distance = "ours"
     """distance of two sets of gradients: the paper's, squared differences, or one cosine"""
+    augmentation: Siamese = ()
+    """kinds of which one is drawn, for the real and the synthetic images of a class alike, and for
+    every batch of the network's training (see dsa)"""
     precision: Precision = "tf32"
     """of convolutions; tf32 means fp32 where there is no GPU that has it; bf16 in bfloat16"""
     engine: Engine = "auto"
@@ -76,21 +81,17 @@ def peak_bytes(
 ) -> int:
     """Return the bytes that an iteration takes at its peak."""
     real = min(classes * settings.real_batch, footprint.passing(activation_bytes))
+    ipc *= settings.factor**2
     matching = footprint.FIRST_ORDER * real + footprint.SECOND_ORDER * ipc
     training = footprint.FIRST_ORDER * min(settings.batch_net, classes * ipc)
     return int(activation_bytes * max(matching, training))
 
 
-def takes_real(settings: Settings) -> bool:
-    """Return whether a set begins with real images."""
-    return settings.initialisation == "real"
-
-
 FACE = Face(
     Settings,
     "learnt",
+    grows=GROWS,
+    fault=formation.fault,
     relevant=relevant,
     peak_bytes=peak_bytes,
-    grows=GROWS,
-    takes_real=takes_real,
 )

@@ -70,7 +70,8 @@ def read(path: Path) -> tuple[str, list[Found]]:
             return "a folder of pictures", [_folder(path)]
         if path.suffix == ".safetensors":
             made = SyntheticSet.load(path)
-            return "a set of ours", [Found(made.images, made.labels, ready=made)]
+            seen = made.decoded()
+            return "a set of ours", [Found(seen.images, seen.labels, ready=made)]
         if path.suffix == ".npz":
             return "an .npz", [_npz(path)]
         return _torch(path, _loaded(path))

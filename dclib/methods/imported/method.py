@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from dclib.data import checks, tiles
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
@@ -65,10 +65,10 @@ def load(
                 f"{path}: {kind} says itself what its images and labels are; leave out "
                 f"{', '.join(sorted(told))}"
             )
-        return _checked(path, one.ready.fitted(data), ipc)
+        return _checked(path, one.ready.fitted(data), ipc * one.ready.factor**2)
     images = _decoded(path, one.images, data, settings.factor)
     labels = _labels(path, one, data, settings, ipc)
-    labels = labels.repeat_interleave(settings.factor**2, dim=0)
+    labels = tiles.seen(labels, settings.factor)
     space = settings.space or one.space
     if space is None:
         low, high = float(images.min()), float(images.max())
@@ -129,16 +129,9 @@ def _decoded(path: Path, images: Tensor, data: ImageDataset, factor: int) -> Ten
             f"{path}: its images are {tuple(images.shape[1:])}, those of data set '{data.name}' "
             f"{shape} (channels, height, width)"
         )
-    if factor == 1:
-        return images
-    height, width = (-(-side // factor) * factor for side in images.shape[-2:])
-    images = functional.pad(
-        images, (0, width - images.shape[-1], 0, height - images.shape[-2]), value=0.5
-    )
-    small = images.unfold(2, height // factor, height // factor)
-    small = small.unfold(3, width // factor, width // factor)
-    small = small.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
-    return functional.interpolate(small, size=data.image_size, mode="bilinear", align_corners=False)
+    if not checks.holds(data.image_size, factor):
+        raise InputError(f"{path}: {checks.factor_fault(data.name, data.facts, factor)}")
+    return tiles.decode(images, factor)
 
 
 def _labels(

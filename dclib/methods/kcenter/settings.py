@@ -2,6 +2,4 @@
 
 from dclib.methods import Face, NoSettings
 
-FACE = Face(
-    NoSettings, "selected", takes_real=lambda settings: True, teachers=("reference",), seeded=False
-)
+FACE = Face(NoSettings, "selected", teachers=("reference",), seeded=False)

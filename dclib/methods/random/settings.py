@@ -2,4 +2,4 @@
 
 from dclib.methods import Face, NoSettings
 
-FACE = Face(NoSettings, "selected", takes_real=lambda settings: True)
+FACE = Face(NoSettings, "selected")

@@ -70,10 +70,11 @@ def transform(
     chosen = applied.flatten(0, -2)
     for index, kind in enumerate(KINDS):
         mask = chosen[:, index]
-        # On a GPU nobody waits to hear of it.
-        if images.device.type == "cuda" or bool(mask.any()):
+        if images.device.type == "cuda":  # nobody waits to hear of it
             changed = _CHANGES[kind](flat, u)
             flat = torch.where(mask[:, None, None, None], changed, flat)
+        elif len(own := mask.nonzero().flatten()):
+            flat = flat.index_copy(0, own, _CHANGES[kind](flat[own], u[own]))
     return flat.view(images.shape)
 
 
