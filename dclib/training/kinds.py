@@ -12,15 +12,15 @@ Kind = Literal[
 
 WAYS: tuple[Way, ...] = get_args(Way)
 _Siamese = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
-_SIAMESE: tuple[_Siamese, ...] = get_args(_Siamese)
+SIAMESE: tuple[_Siamese, ...] = get_args(_Siamese)
 Siamese = Annotated[tuple[_Siamese, ...], Field(json_schema_extra={"uniqueItems": True})]
 KINDS: dict[Way, tuple[Kind, ...]] = {
     "dc": ("crop", "scale", "rotate", "noise"),
-    "dsa": _SIAMESE,
-    "idc": _SIAMESE,
+    "dsa": SIAMESE,
+    "idc": SIAMESE,
     "dcbench": ("autoaugment", "randaugment", "imagenet", "cifar"),
 }
 
 # Data sets that are no longer themselves in a mirror, by their source.
 DIGITS = ("MNIST", "SVHN", "digits")
-NO_FLIP = tuple(kind for kind in _SIAMESE if kind != "flip")
+NO_FLIP = tuple(kind for kind in SIAMESE if kind != "flip")

@@ -78,9 +78,12 @@ def peak_bytes(
     """Return the bytes that an iteration takes at its peak."""
     real = min(classes * settings.real_batch, footprint.passing(activation_bytes))
     synthetic = min(settings.synthetic_batch, ipc * settings.factor**2)
-    matching = footprint.FIRST_ORDER * real + footprint.SECOND_ORDER * synthetic
-    training = footprint.TRAINING * min(settings.batch_net, settings.net_images)
-    return int(activation_bytes * max(matching, training))
+    passes = (
+        footprint.FIRST_ORDER * real,
+        footprint.SECOND_ORDER * synthetic,
+        footprint.TRAINING * min(settings.batch_net, settings.net_images),
+    )
+    return int(activation_bytes * max(passes))
 
 
 _GREY = {"distance": "l1", "lr_img": 1e-4, "net_images": 500}
