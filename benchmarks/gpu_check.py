@@ -310,7 +310,7 @@ def time_matching(ipc):
     for precision in ("tf32", "bf16"):
         settings = dc.Settings(precision=precision, real_batch=REAL)
         method = dc.GradientMatching(WIDTH, settings, whole, ipc, DEVICE)
-        steps = dc._Steps(method, method.start(Streams("x")))
+        steps = dc.Steps(method, method.start(Streams("x")))
         steps.match()
         with devices.precision(DEVICE, precision):
             found[f"{precision} one by one"] = milliseconds(steps._match_once, 5, 2)

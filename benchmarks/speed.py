@@ -30,7 +30,7 @@ from dclib.applications.evaluation import settings as evaluation
 from dclib.applications.evaluation.evaluate import Evaluation
 from dclib.data import sources
 from dclib.data.datasets import ImageDataset
-from dclib.methods.dc.method import GradientMatching, _Steps
+from dclib.methods.dc.method import GradientMatching, Steps
 from dclib.methods.dc.settings import Settings
 from dclib.methods.random import method as random
 from dclib.networks import plans as networks
@@ -79,7 +79,7 @@ class Engine:
         settings = Settings(engine=engine, precision=precision)
         self.method = GradientMatching(network, settings, data, ipc, device)
         self.state = self.method.start(Streams("benchmark"))
-        self.steps = _Steps(self.method, self.state)
+        self.steps = Steps(self.method, self.state)
         self.batch = torch.arange(min(256, len(self.state.labels)), device=device)
 
     def outer_step(self):

@@ -21,6 +21,7 @@ def match(
     synthetic: Float[Tensor, "classes ipc channels height width"],
     kind: str = "ours",
     engine: str = "auto",
+    names: Sequence[str] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "classes ipc channels height width"]]:
     """Return the matching loss and its gradient with respect to the synthetic images.
 
@@ -38,6 +39,7 @@ def match(
             classes side by side in single operations, as many at once as fit into the memory.
             `auto`: `batched` on a GPU and `by_class` on a CPU, where each is the faster one. They
             differ in the order of summation alone. Real images are taken in the same way by both.
+        names: of the parameters whose gradients count; None for all.
 
     Raises:
         ValueError: unknown distance or engine.
@@ -46,7 +48,8 @@ def match(
         raise ValueError(f"distance '{kind}' is not one of {', '.join(DISTANCES)}")
     if engine not in ENGINES:
         raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
-    names = [name for name, p in network.named_parameters() if kind != "ours" or p.ndim > 1]
+    if names is None:
+        names = [name for name, p in network.named_parameters() if kind != "ours" or p.ndim > 1]
     target = gradients.by_class(network, names, real)
     classes, ipc, *shape = synthetic.shape
     if engine == "auto":
@@ -115,8 +118,8 @@ def distance(
     output row, summed over rows and parameters, with 1e-6 added to the product of the norms.
     Convolution weights [out, in, h, w] have a row for every output, linear weights [out, in] too, a
     LayerNorm weight [C, h, w] one for every channel; one-dimensional gradients count zero.
-    `mse`: the sum of squared differences of all values. `cos`: one minus the cosine of the two
-    vectors that hold all values.
+    `mse`: the sum of squared differences of all values, `l1` of absolute ones. `cos`: one
+    minus the cosine of the two vectors that hold all values.
 
     Raises:
         ValueError: unknown distance.
@@ -131,6 +134,8 @@ def distance(
     b = torch.cat([gradient.flatten() for gradient in synthetic])
     if kind == "mse":
         return torch.sum((a - b) ** 2)
+    if kind == "l1":
+        return torch.sum((a - b).abs())
     if kind == "cos":
         return 1 - _cosine(a, b)
     raise ValueError(f"distance '{kind}' is not one of {', '.join(DISTANCES)}")

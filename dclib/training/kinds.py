@@ -12,12 +12,12 @@ Kind = Literal[
 
 WAYS: tuple[Way, ...] = get_args(Way)
 _Siamese = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
-_SIAMESE: tuple[_Siamese, ...] = get_args(_Siamese)
+SIAMESE: tuple[_Siamese, ...] = get_args(_Siamese)
 Siamese = Annotated[tuple[_Siamese, ...], Field(json_schema_extra={"uniqueItems": True})]
 KINDS: dict[Way, tuple[Kind, ...]] = {
     "dc": ("crop", "scale", "rotate", "noise"),
-    "dsa": _SIAMESE,
-    "idc": _SIAMESE,
+    "dsa": SIAMESE,
+    "idc": SIAMESE,
     "dcbench": ("autoaugment", "randaugment", "imagenet", "cifar"),
 }
-NO_FLIP = tuple(kind for kind in _SIAMESE if kind != "flip")
+NO_FLIP = tuple(kind for kind in SIAMESE if kind != "flip")

@@ -30,6 +30,8 @@ def distance(real, synthetic, kind):
     b = torch.cat([g.reshape(-1) for g in synthetic])
     if kind == "mse":
         return ((a - b) ** 2).sum()
+    if kind == "l1":
+        return (a - b).abs().sum()
     return 1 - (a @ b) / (torch.norm(a) * torch.norm(b) + 1e-6)
 
 

@@ -134,7 +134,7 @@ def test_no_autograd_node_of_condensing_outlives_a_call(digits, monkeypatch):
     for engine in ("batched", "by_class"):
         settings = dc.Settings(engine=engine, real_batch=4)
         method = dc.GradientMatching("ConvNet-width8", settings, digits, 2, torch.device("cpu"))
-        steps = dc._Steps(method, method.start(Streams("x")))
+        steps = dc.Steps(method, method.start(Streams("x")))
         _outlives_nothing(steps.match, steps.parameters, monkeypatch)
         _outlives_nothing(lambda steps=steps: steps.train(1), steps.parameters, monkeypatch)
 

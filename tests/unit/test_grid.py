@@ -21,14 +21,15 @@ def grid(**change):
 
 def test_the_papers_grid():
     cells = grid().cells()
-    # random, dc and dm by ipc and seed, three selections by ipc, and whole.
-    assert len(cells) == 4 * (4 * 5 * 3 + 4 * 3 + 1) == len(set(cells))
+    # random, dc, dsa, dm and idc by ipc and seed, three selections by ipc, and whole.
+    assert len(cells) == 4 * (4 * 5 * 5 + 3 * 4 + 1) == len(set(cells))
     assert cells[0] == Cell("MNIST", "random", "ConvNet", "1", 0)
     assert Cell("CIFAR10", "whole", "ConvNet", "all", 0) in cells
     assert cells[0].folder == "MNIST/random/ConvNet/ipc-1/seed-0"
     made = grid()
     models = made.expected_models(made.evaluations())
-    assert sum(models.values()) == 4 * (4 * 5 * 3 * 20 + 4 * 3 * 20 + 5)
+    # dsa, dm and idc under their own protocols as well
+    assert sum(models.values()) == 4 * (4 * 5 * (1 + 1 + 3 * 2) * 20 + 3 * 4 * 20 + 5)
 
 
 def test_the_papers_other_tables():

@@ -36,8 +36,9 @@ if kind == "evaluation":
     work = evaluate.Evaluation(network, settings, data, made, device)
     peak_bytes = evaluation.peak_bytes
 else:
-    face, short = methods.face(kind), {"outer_steps": 2, "inner_epochs": 2} if kind == "dc" else {}
-    settings = face.settings(iterations=1, **short)
+    face, short = methods.face(kind), {"dd": {}, "dm": {}, "idc": {"outer_steps": 2}}
+    two = {"outer_steps": 2, "inner_epochs": 2}
+    settings = face.settings(iterations=1, **short.get(kind, two))
     work = methods.body(kind).create(network, settings, data, ipc, device)
     batchnorm = names.parse(network).batchnorm
     peak_bytes = (batchnorm and face.batchnorm_bytes) or face.peak_bytes
@@ -56,6 +57,8 @@ print(predicted, devices.peak_memory_mib(device))
         "dc ConvNet 1 28 1",
         "dc ConvNet 3 32 50",
         "dc LeNet 1 28 10",
+        "dsa ConvNet 3 32 10",
+        "idc ConvNet 3 32 10",
         "evaluation ConvNet 1 28 50",
         "evaluation AlexNet 3 32 1",
         "dd LeNet 1 28 10",

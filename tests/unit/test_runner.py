@@ -131,8 +131,8 @@ def test_an_interrupted_step_is_done_again_as_it_was(digits, tmp_path):
 
     class Disturbed(GradientMatching):
         def step(self, state):
-            steps = state.steps = state.steps or gradient_matching._Steps(self, state)
-            train = gradient_matching._Steps.train
+            steps = state.steps = state.steps or gradient_matching.Steps(self, state)
+            train = gradient_matching.Steps.train
 
             def disturbed(epochs):
                 train(steps, epochs)  # half an iteration

@@ -419,13 +419,13 @@ def test_what_does_not_fit_a_selection_is_refused(digits, small, reference):
 
 def test_the_faces_of_all_methods():
     assert methods.names() == [
-        "random", "forgetting", "herding", "kcenter", "dc", "dd", "whole",
+        "random", "forgetting", "herding", "kcenter", "dc", "dd", "dsa", "idc", "whole",
     ]  # fmt: skip
     for name in methods.names():
         face = methods.face(name)
         assert face.settings() == face.settings()
         assert (face.peak_bytes is not None) == (face.kind == "learnt")
-        assert face.seeded == (name in ("random", "dc", "dd"))
+        assert face.seeded == (name == "random" or face.kind == "learnt")
         if face.kind != "whole":
             made = "create" if face.kind == "learnt" else "select"
             assert callable(getattr(methods.body(name), made))

@@ -122,7 +122,7 @@ CONFIGS = [
     ("overrides", {"MNIST": {}}, "'MNIST' is not a condition", "like 'dataset=MNIST method=dc'"),
     ("overrides", {"dataset= MNIST": {}}, "'dataset=' is not a condition", "'dataset=MNIST "),
     ("overrides", {"": {}}, "has no condition", "allowed are dataset, method"),
-    ("overrides", {"ipc=ten": {"dc": {}}}, "has ipc 'ten'", "there are 1, 10, 15, all"),
+    ("overrides", {"ipc=ten": {"dc": {}}}, "has ipc 'ten'", "there are 1, 10, 15, 50, all"),
     ("overrides", {"ipc=010": {"dc": {}}}, "has ipc '010'", "(did you mean '10'?)"),
     ("overrides", {"dataset=MNITS": {"dc": {}}}, "has dataset 'MNITS'", "(did you mean 'MNIST'?)"),
     ("overrides", {"method=dcc": {"dc": {}}}, "'dcc' (did you mean 'dc", "there are random"),
@@ -175,6 +175,9 @@ CONFIGS = [
     ("ablations", {"d": {**SECTION, "datasets": [{"name": "MNIST", "image_size": 8}]}},
      "two data sets are called 'MNIST'", ""),
     ("ablations", {"../x": SECTION}, "\"../x\" is not allowed", "letters, digits, '_', '-' and"),
+    ("condensation.idc", {"factor": 15}, "method 'idc': factor 15 leaves no image in",
+     "allowed are factors from 1 to 14"),
+    ("condensation.dsa", {"augmentation": ["noise"]}, "'condensation.dsa.augmentation[0]'", "flip"),
     ("condensation.dc-/x", {}, "'condensation.dc-/x' is unknown", "allowed here: dc, dd"),
 ]  # fmt: skip
 

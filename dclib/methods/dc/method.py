@@ -31,7 +31,7 @@ class State:
     images: Float[Tensor, "n channels height width"]
     momentum: Float[Tensor, "n channels height width"]
     labels: Int64[Tensor, " n"]
-    steps: "_Steps | None" = None  # made in the first iteration
+    steps: "Steps | None" = None  # made in the first iteration
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"images": self.images, "momentum": self.momentum}
@@ -42,7 +42,13 @@ class State:
 
 
 class GradientMatching:
-    """The methods `dc` and `dsa`. `dtype` is float32 but for tests of its arithmetic."""
+    """The methods `dc` and `dsa`. `dtype` is float32 but for tests of its arithmetic.
+
+    Attributes:
+        way: whose augmentation it is that real and synthetic images share.
+    """
+
+    way = "dsa"
 
     def __init__(
         self,
@@ -89,7 +95,7 @@ class GradientMatching:
     def step(self, state: State) -> dict[str, Tensor]:
         """Match the gradients of one freshly initialised network along its training."""
         outer, inner = self.settings.loops(self.ipc)
-        steps = state.steps = state.steps or _Steps(self, state)
+        steps = state.steps = state.steps or self.steps(state)
         steps.restart(self.networks.take(state.random))
         with devices.precision(self.device, self.settings.precision):
             for outer_step in range(outer):
@@ -99,6 +105,10 @@ class GradientMatching:
                     steps.train(inner)
         self.networks.prepare(state.random)
         return {"loss": steps.loss / (outer * self.data.num_classes)}
+
+    def steps(self, state: State) -> "Steps":
+        """Return the parts of an iteration."""
+        return Steps(self, state)
 
     def fresh_network(self, seed: int) -> networks.Network:
         """Return a network with PyTorch's default initialisation, drawn on the CPU."""
@@ -120,7 +130,7 @@ class GradientMatching:
         return tiles.decode(images, self.settings.factor, self.data.normalised(grey))
 
 
-class _Steps:
+class Steps:
     """The parts of an iteration, on a network and buffers that stay where they are in memory.
 
     Random numbers are drawn on the CPU, ahead of the device, so that all devices get the same.
@@ -134,7 +144,9 @@ class _Steps:
         self.parameters: list[Tensor] = list(self.network.parameters())
         self.loss = torch.zeros((), dtype=self.dtype, device=self.device)
         self._real: dict[str, tuple[Tensor, list[int]]] = {}  # indices, and how many of each class
-        self._siamese = Siamese(self.settings.augmentation, self.data.num_classes, self.device)
+        self._siamese = Siamese(
+            self.settings.augmentation, self.data.num_classes, self.device, method.way
+        )
         self._match = graphs.Repeated(self._match_once, self.device)
         self._batches: dict[int, tuple[dict[str, Tensor], graphs.Repeated]] = {}
         # What the network is trained on; without small images in one, the images themselves.

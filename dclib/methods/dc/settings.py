@@ -10,7 +10,7 @@ from dclib.methods.formation import Formation
 from dclib.networks.names import Spec
 from dclib.training.kinds import Siamese
 
-Distance = Literal["ours", "mse", "cos"]
+Distance = Literal["ours", "mse", "cos", "l1"]
 Engine = Literal["auto", "by_class", "batched"]
 
 GROWS = ("iterations",)
@@ -46,7 +46,8 @@ class Settings(Formation):
     batch_net: Count = 256
     """batch size of the network's training"""
     distance: Distance = "ours"
-    """distance of two sets of gradients: the paper's, squared differences, or one cosine"""
+    """distance of two sets of gradients: the paper's, squared differences, one cosine, or absolute
+    differences"""
     augmentation: Siamese = ()
     """kinds of which one is drawn, for the real and the synthetic images of a class alike, and for
     every batch of the network's training (see dsa)"""

@@ -6,7 +6,7 @@ from dclib.data.published import CHARACTERS
 from dclib.fields import settings
 from dclib.methods import Face, formation
 from dclib.methods.dc import settings as dc
-from dclib.training.kinds import KINDS, NO_FLIP, Siamese
+from dclib.training.kinds import NO_FLIP, SIAMESE, Siamese
 
 
 @settings
@@ -15,7 +15,7 @@ class Settings(dc.Settings):
 
     initialisation: Literal["noise", "real"] = "real"
     """what images start as: standard normal noise, or random training images"""
-    augmentation: Siamese = KINDS["dsa"]
+    augmentation: Siamese = SIAMESE
     """kinds of which one is drawn, for the real and the synthetic images of a class alike, and for
     every batch of the network's training; without flip on digits and letters, unless it is said
     here"""
