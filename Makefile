@@ -1,6 +1,7 @@
 # make demo   set up, condense the embedded digits, draw the tables and figures (minutes)
 # make demo-all   the other tables of the paper as well
-# make status   how far the grid is; of another config: make status CONFIG=config/demo.yaml
+# make status   how far the grid is; of another config: make status CONFIG=config/demo.yaml;
+#               WATCH=1 looks again every few seconds, JSON=1 is for programs
 # make test   set up and run the tests
 # make test-slurm   run the tests on a SLURM that they bring up, as root on Debian or Ubuntu
 # make check  linters and type checker;  make benchmark  time it beside the plain loop
@@ -27,7 +28,8 @@ demo-all: $(READY)
 	@cat results/demo/tables/*.md
 
 status: $(READY)
-	@python -m workflow_scripts.status $(if $(CONFIG),"$(CONFIG)")
+	@python -m workflow_scripts.status $(if $(JSON),--json) $(if $(CONFIG),"$(CONFIG)") \
+	  $(if $(WATCH),--watch)
 
 test: $(READY)
 	pytest -n $(CORES) --dist loadfile

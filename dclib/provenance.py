@@ -13,6 +13,7 @@ from typing import Any
 import dclib
 
 ROOT = Path(__file__).resolve().parent.parent
+WORKFLOW = "dclib/workflow"  # where the files around the package are, once it is installed
 # What surrounds the work of every job, and computes nothing.
 _AROUND = "dclib/pipeline/job.py"
 
@@ -42,6 +43,7 @@ def code_digest(*sources: Path | str, root: Path = ROOT) -> str:
     while waiting:
         path = waiting.pop()
         name = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+        name = name.removeprefix(f"{WORKFLOW}/")
         if name not in found and name != _AROUND:
             found[name], imported = _parsed(path)
             waiting += [source for module in imported for source in _files(module, root)]

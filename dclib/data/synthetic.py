@@ -1,6 +1,7 @@
 """A condensed or selected set of images: the tensors, what made them, and its file."""
 
 import dataclasses
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -179,11 +180,18 @@ class SyntheticSet:
 
     def save_png(self, path: str | Path) -> None:
         """Write the images as one picture, a row for each class, small ones enlarged."""
+        with files.atomic(path) as part:
+            self._picture().save(part)
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows."""
+        self._picture().save(shown := io.BytesIO(), "PNG")
+        return shown.getvalue()
+
+    def _picture(self) -> Image.Image:
         picture = (self.grid() * 255).round().to(torch.uint8).cpu().numpy()
         scale = max(1, 64 // self.images.shape[-1])
-        enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-        with files.atomic(path) as part:
-            Image.fromarray(enlarged).save(part)
+        return Image.fromarray(picture.repeat(scale, axis=0).repeat(scale, axis=1))
 
     @classmethod
     def load(cls, path: str | Path) -> "SyntheticSet":
