@@ -18,6 +18,8 @@ import yaml
 from conftest import ROOT
 from pipeline import clone
 
+import dclib
+
 AROUND = (
     "config",
     "envs",
@@ -189,3 +191,15 @@ def test_dependencies_are_told_once():
     ]
     own = {canonicalize_name(Requirement(told).name) for told in project["dependencies"]}
     assert sorted(pip) == sorted(f"{name}=={pins[name]}" for name in own | {"pyyaml"})
+
+
+def test_a_release_is_told_alike_everywhere():
+    """What CI asks of a tag; what comes next is under Unreleased, and dates go down."""
+    heads = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heads[0] == "Unreleased"
+    dated = r"(\d+\.\d+\.\d+) \((\d{4}-\d\d-\d\d)\)"
+    told = [re.fullmatch(dated, head).groups() for head in heads[1:]]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert told[0] == (citation["version"], str(citation["date-released"]))
+    assert told[0][0] == dclib.__version__
+    assert sorted(told, key=lambda each: each[1], reverse=True) == told
