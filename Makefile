@@ -1,8 +1,10 @@
 # make demo   set up, condense the embedded digits, draw the tables and figures (minutes)
 # make demo-all   the other tables of the paper as well
-# make status   how far the grid is; of another config: make status CONFIG=config/demo.yaml
+# make status   how far the grid is; of another config: make status CONFIG=config/demo.yaml;
+#               WATCH=1 looks again every few seconds, JSON=1 is for programs
 # make test   set up and run the tests
 # make test-slurm   run the tests on a SLURM that they bring up, as root on Debian or Ubuntu
+# make dist   build the sdist and the wheel
 # make check  linters and type checker;  make benchmark  time it beside the plain loop
 # make gpu-check   is the GPU's path right, and how fast? In parts of 8 minutes, call it again
 PYTHON ?= python3
@@ -12,7 +14,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-all status test test-slurm check benchmark gpu-check setup lock clean
+.PHONY: demo demo-all status test test-slurm check dist benchmark gpu-check setup lock clean
 
 DEMO := snakemake --configfile config/demo.yaml --cores $(CORES)
 FIGURES := results/demo/figures/figure1_condensed_sets.png results/demo/figures/figure2_accuracy.png
@@ -27,7 +29,8 @@ demo-all: $(READY)
 	@cat results/demo/tables/*.md
 
 status: $(READY)
-	@python -m workflow_scripts.status $(if $(CONFIG),"$(CONFIG)")
+	@python -m workflow_scripts.status $(if $(JSON),--json) $(if $(CONFIG),"$(CONFIG)") \
+	  $(if $(WATCH),--watch)
 
 test: $(READY)
 	pytest -n $(CORES) --dist loadfile
@@ -43,6 +46,12 @@ check: $(READY)
 	snakefmt --check Snakefile rules
 	mypy
 	snakemake --lint
+
+# An sdist, and a wheel that is built from it alone, in dist/.
+dist: $(READY)
+	rm -rf build/bdist* build/lib dist dclib.egg-info
+	python -c "import setuptools.build_meta as b; b.build_sdist('dist')"
+	pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
 
 # MNIST has to be in $$DCLIB_DATA_DIR or data/, or a network to download it.
 benchmark: $(READY)

@@ -16,6 +16,7 @@ import dclib
 from dclib import files
 
 ROOT = Path(__file__).resolve().parent.parent
+WORKFLOW = "dclib/workflow"  # where the files around the package are, once it is installed
 # What surrounds the work of every job, and computes nothing.
 _AROUND = "dclib/pipeline/job.py"
 
@@ -63,6 +64,7 @@ def _reached(sources: tuple[Path | str, ...], root: Path) -> dict[str, Path]:
     while waiting:
         path = waiting.pop()
         name = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+        name = name.removeprefix(f"{WORKFLOW}/")
         if name not in found and name != _AROUND:
             found[name] = path
             waiting += [source for module in _parsed(path)[1] for source in _files(module, root)]

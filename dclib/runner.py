@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from dclib import provenance
 from dclib.errors import InputError, one_line
@@ -188,7 +188,7 @@ def run(
         total=iterations,
         initial=progress.iteration,
         desc=description or None,
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() or _in_notebook()),
         leave=False,
     )
     try:
@@ -343,6 +343,11 @@ def _line(description: str, progress: Progress, iterations: int) -> str:
     if progress.losses:
         text += f" loss {progress.losses[-1]:.6g}"
     return f"{text} {each:.3g} s each, {each * (iterations - progress.iteration):.0f} s left"
+
+
+def _in_notebook() -> bool:
+    """Whether what is written to standard error is shown in a notebook."""
+    return type(sys.stderr).__module__.startswith("ipykernel.")
 
 
 @contextlib.contextmanager

@@ -3,16 +3,18 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, workflow.basedir)
+# Not `workflow.basedir`: that is the folder of a Snakefile that uses this one as a module.
+HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
+if (HERE / "dclib").is_dir():  # a checkout; otherwise it is installed
+    sys.path.insert(0, str(HERE))
 
 from dclib.pipeline import start
 from dclib.pipeline.plan import AGGREGATES
 
-PIPELINE = start.Pipeline(workflow)
-config.clear()
-config.update(PIPELINE.grid.config)
+PIPELINE = start.Pipeline(workflow, config)
+config = PIPELINE.grid.config  # a new one: a Snakefile that uses this one as a module keeps its own
 
-ENVIRONMENT = Path(workflow.basedir, "envs/dclib.yaml")
+ENVIRONMENT = HERE / "envs/dclib.yaml"
 THREADS = config["execution"]["threads"]
 LEARNT, SELECTED = PIPELINE.methods("learnt"), PIPELINE.methods("selected")
 IMPORTED = PIPELINE.methods("imported")

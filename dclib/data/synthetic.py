@@ -1,6 +1,8 @@
 """A condensed or selected set of images: the tensors, what made them, and its file."""
 
 import dataclasses
+import io
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -226,13 +228,21 @@ class SyntheticSet:
 
         Of very many, the picture is not enlarged, and compressed less.
         """
+        picture = self._picture()
+        quick: dict[str, Any] = {"compress_level": 1} if math.prod(picture.size) > _LARGE else {}
+        with files.atomic(path) as part:
+            picture.save(part, **quick)
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows."""
+        self._picture().save(shown := io.BytesIO(), "PNG")
+        return shown.getvalue()
+
+    def _picture(self) -> Image.Image:
         picture = (self.grid() * 255).round().to(torch.uint8).cpu().numpy()
         pixels = picture.shape[0] * picture.shape[1]
         scale = max(1, min(64 // self.images.shape[-1], int((_LARGEST / pixels) ** 0.5)))
-        enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-        quick: dict[str, Any] = {"compress_level": 1} if scale**2 * pixels > _LARGE else {}
-        with files.atomic(path) as part:
-            Image.fromarray(enlarged).save(part, **quick)
+        return Image.fromarray(picture.repeat(scale, axis=0).repeat(scale, axis=1))
 
     @classmethod
     def load(cls, path: str | Path) -> "SyntheticSet":

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from dclib import methods
+from dclib import conditions, methods
 from dclib.applications.evaluation import protocols
 from dclib.applications.evaluation import settings as evaluation
 from dclib.data import checks, sources
@@ -22,7 +22,6 @@ from dclib.methods.imported import settings as imported_settings
 from dclib.networks import names as networks
 from dclib.pipeline import overrides
 from dclib.pipeline import settings as configuration
-from dclib.pipeline.overrides import Override
 from dclib.pipeline.paths import Cell, Trained
 from dclib.teachers.reference import settings as reference
 
@@ -272,11 +271,7 @@ class Grid:
             return {}
         face, point = methods.face(name), _point(cell)
         place = {**point, "dataset": self.dataset(cell.dataset)["source"]}
-        own = [
-            (f"{name} {each.key}", each.sections[name])
-            for each in _published(name)
-            if each.holds(place)
-        ]
+        own = [(f"{name} {key}", told) for key, told in conditions.applying(face.where, place)]
         for each in dict.fromkeys([name, cell.finished.method]):  # not the defaults of all
             said = self._said.get(each) or {}
             own.append((each, {key: section[each][key] for key in said}))
@@ -293,7 +288,7 @@ class Grid:
         like = told.get("like", tested.protocol if not told else protocols.DEFAULT)
         point = _point(cell, tested)
         place = {**point, "dataset": self.dataset(cell.dataset)["source"]}
-        parts = [*_preset(like, place)]
+        parts = [*protocols.parts(like, place)]
         section = self.config["evaluation"]
         general = {k: value for k, value in section.items() if k not in ("networks", "protocols")}
         own = {key: value for key, value in told.items() if key != "like"}
@@ -318,7 +313,7 @@ class Grid:
             if tested.protocol in self._own_protocols:
                 continue
             point = _point(cell, tested) | {"dataset": self.dataset(cell.dataset)["source"]}
-            parts = [*_preset(tested.protocol, point)]
+            parts = [*protocols.parts(tested.protocol, point)]
             usual = self._settings(evaluation.Settings, parts, point)
             own = self.evaluation(cell, tested)
             recipe = methods.face(self.base(cell.method)).recipe
@@ -622,28 +617,6 @@ def _uses(section: str, imported: Collection[str], point: Mapping[str, str]) -> 
             return True
         return "reference" in methods.face(folder).teachers
     return section in ("evaluation", point["method"], folder)
-
-
-@functools.cache
-def _conditional(protocol: str) -> list[Override]:
-    """What differs under a known protocol at some points, and what wins after what loses."""
-    where = protocols.PROTOCOLS[protocol].where
-    return overrides.read({key: {"evaluation": told} for key, told in where.items()})
-
-
-@functools.cache
-def _published(method: str) -> list[Override]:
-    """What differs for a method at some points, and what wins after what loses."""
-    where = methods.face(method).where
-    return overrides.read({key: {method: told} for key, told in where.items()})
-
-
-def _preset(protocol: str, point: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The settings of a known protocol at a point, and what each part of them is called."""
-    yield f"like {protocol}", protocols.PROTOCOLS[protocol].settings
-    for override in _conditional(protocol):
-        if override.holds(point):
-            yield f"like {protocol} {override.key}", override.sections["evaluation"]
 
 
 def _grows(method: str) -> bool:

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from dclib.conditions import hold, holds
 from dclib.errors import InputError, did_you_mean
 from dclib.pipeline import documents
 
@@ -48,7 +49,7 @@ class Override:
 
     def holds(self, point: Mapping[str, str]) -> bool:
         """Return whether all conditions hold at a point, which has a value on every axis."""
-        return all(_holds(axis, wanted, point[axis]) for axis, wanted in self._conditions)
+        return hold(self.conditions, point)
 
     @functools.cached_property
     def _conditions(self) -> list[tuple[str, str]]:
@@ -85,7 +86,7 @@ class Override:
             return
         for axis, wanted in self._conditions:
             values = list(dict.fromkeys(point[axis] for point in points))
-            if not any(_holds(axis, wanted, value) for value in values):
+            if not any(holds(axis, wanted, value) for value in values):
                 raise self.refuse(
                     f"no cell of the grids has {axis} '{wanted}'{did_you_mean(wanted, values)}; "
                     f"there are {', '.join(values)}"
@@ -93,18 +94,6 @@ class Override:
         if not any(self.holds(point) for point in points):
             raise self.refuse("no cell of the grids fits all of its conditions")
         raise self.refuse(f"no cell that fits its conditions uses '{section}'", section)
-
-
-@functools.cache
-def _holds(axis: str, wanted: str, value: str) -> bool:
-    """What is said of a method or a ConvNet holds for its variants."""
-    if axis == "method":
-        return wanted in (value, value.split("-")[0])
-    if axis in ("network", "tested"):
-        name, *options = wanted.split("-")
-        own, *more = value.split("-")
-        return name == own and set(options) <= set(more)
-    return wanted == value
 
 
 def read(section: Mapping[str, Mapping[str, Any] | None]) -> list[Override]:

@@ -5,9 +5,13 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from dclib import provenance
 from dclib.applications.evaluation.protocols import DEFAULT
 from dclib.errors import InputError
 
+# The folder of the Snakefile: in the package where that is installed, else around it.
+_INSTALLED = provenance.ROOT / provenance.WORKFLOW
+WORKFLOW = _INSTALLED if _INSTALLED.is_dir() else provenance.ROOT
 # What belongs to the pipeline itself; no result is written there.
 PROJECT_FOLDERS = (
     ".ci", ".git", ".github", ".snakemake", ".venv", "benchmarks", "config", "dclib", "docs",

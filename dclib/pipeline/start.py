@@ -100,29 +100,40 @@ class Pipeline:
 
     Args:
         workflow: Snakemake's.
+        config: that of the Snakefile, which counts where another one uses it as a module; the main
+            one's is read anew from its files.
 
     Raises:
         SystemExit: something is wrong, said in one line.
     """
 
-    def __init__(self, workflow: Any) -> None:
+    def __init__(self, workflow: Any, config: Mapping[str, Any]) -> None:
         self._workflow = workflow
         self._main: bool = workflow.is_main_process
-        root = Path(workflow.basedir)
+        self._module: bool = not workflow.modifier.is_main_snakefile()
+        root = paths.WORKFLOW
         # Scripts run in processes of their own, which find dclib through the first of these
         # variables and end with the process that the second one names.
-        known = filter(None, [os.environ.get("PYTHONPATH")])
-        os.environ.update(
-            PYTHONPATH=os.pathsep.join([str(root), *known]), DCLIB_SNAKEMAKE=locks.this_process()
-        )
+        known = [str(root)] if (root / "dclib").is_dir() else []  # else it is installed
+        known += filter(None, [os.environ.get("PYTHONPATH")])
+        os.environ["DCLIB_SNAKEMAKE"] = locks.this_process()
+        if known:
+            os.environ["PYTHONPATH"] = os.pathsep.join(known)
         with in_one_line():
             if self._main and not os.access(".", os.W_OK):
                 raise InputError(
                     f"{Path.cwd()}: cannot be written, and Snakemake keeps its notes in the folder "
                     "that it is called from; call it from another one, with -s PATH/Snakefile"
                 )
+            moved = workflow.modifier.path_modifier
+            if moved.prefix or moved._prefix_replacements:
+                raise InputError(
+                    "a module that is given 'prefix' or 'replace_prefix': results have their place "
+                    "by `results_dir` in its config"
+                )
             given = workflow.config_settings
-            self.plan, hashes = plan(root, given.configfiles, given.config, look=self._main)
+            overlays, more = ([], config) if self._module else (given.configfiles, given.config)
+            self.plan, hashes = plan(root, overlays, more, look=self._main)
         self.grid, self.results = self.plan.grid, self.plan.results
         self._hashes, self._told = hashes, 0
         if self._main:
@@ -281,7 +292,7 @@ class Pipeline:
 
         Snakemake's own message says nothing of those that there are.
         """
-        if not self._main:
+        if not self._main or self._module:
             return
         rules = self._workflow.rules
         names = [rule.name for rule in rules if not rule.has_wildcards()]

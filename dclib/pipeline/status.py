@@ -7,9 +7,11 @@ import dataclasses
 import functools
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -86,11 +88,46 @@ def _records(log: Path, size: int = 10000) -> list[tuple[str, str]]:
         return _RECORD.findall(stream.read().decode(errors="replace"))
 
 
+def page(reports: Sequence[Report], began: float | None) -> str:
+    """Return all that there is to see: the table, single files, and whether a run is at work.
+
+    Args:
+        began: since when, or None.
+    """
+    work = f"a run is at work, since {time.ctime(began)}" if began else "no run is at work"
+    parts = [overview(reports), details(reports)]
+    parts.append(f"\n{work} (`left` is computing time, of one job after another)")
+    return "\n".join(filter(None, parts))
+
+
+def summary(reports: Sequence[Report], began: float | None) -> dict[str, Any]:
+    """Return the same as JSON holds it, job by job.
+
+    Seconds left are computing time, of one job after another; null where nothing tells.
+    """
+    left = [_seconds_left(group) for group in _groups(reports).values()]
+    return {
+        "run_since": began,
+        "counts": {state: _count(reports, state) for state in STATES},
+        "seconds_left": None if None in left else sum(filter(None, left)),
+        "jobs": [
+            {
+                "rule": report.job.rule,
+                **report.job.cell,
+                "state": report.state,
+                "detail": report.detail,
+                "seconds": report.seconds,
+                "file": next(iter(report.job.files.outputs.values())),
+                "log": report.job.files.log,
+            }
+            for report in reports
+        ],
+    }
+
+
 def overview(reports: Sequence[Report]) -> str:
     """Return a row for each data set, method and ipc: how many are in which state, what is left."""
-    groups: dict[tuple[str, ...], list[Report]] = {}
-    for report in reports:
-        groups.setdefault(report.group, []).append(report)
+    groups = _groups(reports)
     left = [_seconds_left(group) for group in groups.values()]
     groups["all", "", ""] = list(reports)
     left.append(None if None in left else sum(filter(None, left)))
@@ -134,6 +171,13 @@ def details(reports: Sequence[Report]) -> str:
             lines += [f"      {line}" for line in report.detail.splitlines()]
         lines += [f"  and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
     return "\n".join(lines)
+
+
+def _groups(reports: Iterable[Report]) -> dict[tuple[str, ...], list[Report]]:
+    groups: dict[tuple[str, ...], list[Report]] = {}
+    for report in reports:
+        groups.setdefault(report.group, []).append(report)
+    return groups
 
 
 def _by_kind(reports: Iterable[Report]) -> tuple[list[Report], list[Report]]:

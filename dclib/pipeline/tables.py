@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from dclib import provenance
+from dclib.pipeline import paths
 from dclib.pipeline.aggregates import Aggregate, files
 from dclib.pipeline.grid import Evaluation, Grid, key_of
 
-PUBLISHED = provenance.ROOT / "resources/published.csv"
+PUBLISHED = paths.WORKFLOW / "resources/published.csv"
 
 
 def _described(

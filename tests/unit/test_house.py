@@ -10,11 +10,12 @@ from conftest import ROOT
 # A module imports from its own row and from those above it.
 FLOORS = (
     {"errors", "files", "tensors", "seeding", "provenance", "devices", "graphs", "memory", "fields",
-     "footprint"},
+     "footprint", "conditions"},
     {"networks"},
     {"data", "runner"},
     {"teachers", "training"},
     {"applications", "methods"},
+    {"face"},
     {"pipeline"},
 )  # fmt: skip
 MODULES = sorted((ROOT / "dclib").rglob("*.py"))

@@ -44,6 +44,18 @@ class Results(NamedTuple):
     rows: pd.DataFrame
     curve: pd.DataFrame
 
+    def __str__(self) -> str:
+        """Return mean and standard deviation of the test accuracy, and how many models there are.
+
+        The deviation is over n, as in the tables.
+        """
+        accuracy = self.rows["test_accuracy"]
+        return f"{accuracy.mean():.2f} ± {accuracy.std(ddof=0):.2f} % (n = {len(accuracy)})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return f"<p>test accuracy {self}</p>{self.rows.to_html(index=False)}"
+
 
 @dataclasses.dataclass
 class State:

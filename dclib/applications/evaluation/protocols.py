@@ -5,9 +5,10 @@ name of a data set stands for its source, whatever a configuration calls it.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dclib import conditions
 from dclib.data.published import CHARACTERS
 from dclib.training.kinds import KINDS, NO_FLIP
 
@@ -121,3 +122,16 @@ def expanded(name: str, own: str) -> tuple[str, ...]:
         own: that of the method's authors.
     """
     return GROUPS.get(name, (own if name == OWN else name,))
+
+
+def parts(name: str, point: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Return the settings of a protocol at a point, and what each part of them is called.
+
+    A later part wins: those with more conditions come after those with fewer.
+
+    Args:
+        point: `dataset` (its source), `tested` and `ipc`, at least.
+    """
+    yield f"like {name}", PROTOCOLS[name].settings
+    for key, told in conditions.applying(PROTOCOLS[name].where, point):
+        yield f"like {name} {key}", told

@@ -1,0 +1,277 @@
+"""What `import dclib` gives: from images to a set and what it is worth, a line each.
+
+Settings are those of a configuration, under the same names and with the same defaults. The random
+numbers are those of the cell of a grid with the same names, so that both make the same set.
+"""
+
+import dataclasses
+import math
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import ValidationError
+from torch.utils.data import TensorDataset
+
+from dclib import conditions, devices, methods, provenance, runner
+from dclib.applications.evaluation import protocols
+from dclib.applications.evaluation import settings as evaluation
+from dclib.applications.evaluation.evaluate import Evaluation, Results
+from dclib.data import sources
+from dclib.data.datasets import ImageDataset
+from dclib.data.synthetic import SyntheticSet
+from dclib.data.whitening import Whitening
+from dclib.errors import InputError, did_you_mean, one_line
+from dclib.methods.imported import formats
+from dclib.methods.imported import method as imported
+from dclib.methods.imported import settings as of_others
+from dclib.seeding import Streams
+from dclib.teachers.reference import settings as reference
+from dclib.teachers.reference.teacher import Reference, Training
+
+__all__ = [
+    "ImageDataset",
+    "InputError",
+    "Results",
+    "SyntheticSet",
+    "condense",
+    "evaluate",
+    "load",
+    "load_set",
+    "read",
+]
+
+Kind = TypeVar("Kind")
+
+
+def read(name: str, data_dir: str | Path | None = None, **options: Any) -> ImageDataset:
+    """Return a data set: `read("digits")`, or `read("mine", source="folder", path="~/mine")`.
+
+    Args:
+        name: of a public one, or what one of your own shall be called.
+        data_dir: where public ones lie or are downloaded to; see `dclib.data.sources.read`.
+        options: as an entry of `datasets` in a configuration has them: source, path, image_size,
+            mean, std.
+
+    Raises:
+        InputError: an unknown name or option, a missing or corrupt file, or images that do not fit
+            together.
+    """
+    return sources.read({"name": name, **options}, data_dir)
+
+
+def condense(
+    data: ImageDataset,
+    method: str,
+    ipc: int,
+    network: str = "ConvNet",
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    checkpoint: str | Path | None = None,
+    settings: Any = None,
+    **changes: Any,
+) -> SyntheticSet:
+    """Return a set of `ipc` images per class, learnt or chosen by a method: `dc`, `random` ...
+
+    Args:
+        network: that it is condensed with, or that chooses.
+        seed: of the random numbers; each gives another set, the same one the same.
+        device: auto, cpu, cuda or cuda:N.
+        checkpoint: a file from which an interrupted call goes on when it is made again. Delete it
+            once the set is safe; without one, an interrupted call starts anew.
+        settings: an object of the method's settings class; None for its defaults. What differs for
+            some data sets goes by the name of `data`.
+        changes: settings by name that differ from these, as `iterations=50`.
+
+    Raises:
+        InputError: an unknown name or setting, or one that does not fit the data.
+    """
+    facts, what = methods.face(method), f"method '{method}'"
+    if facts.kind in ("whole", "imported"):
+        other = "evaluate(None, data)" if facts.kind == "whole" else "load_set(path, data)"
+        raise InputError(f"{what} condenses nothing; call dclib.{other}")
+    if settings is None:
+        values: dict[str, Any] = {}
+        for _, told in conditions.applying(facts.where, {"dataset": data.name, "ipc": str(ipc)}):
+            values |= told
+        changes = values | changes
+    chosen = _settings(facts.settings, what, settings, changes)
+    where, body = devices.choose(device), methods.body(method)
+    random = Streams(data.name, method, network, ipc, seed)
+    if facts.kind == "learnt":
+        work = body.create(network, chosen, data, ipc, where)
+        made: SyntheticSet = _run(work, random, checkpoint, what)
+    else:
+        teachers = {"reference": _reference(network, data, where)} if facts.teachers else {}
+        made = body.select(data, ipc, random, teachers, where)
+    return made.with_metadata(
+        dataset=data.name,
+        method=method,
+        network=network,
+        ipc=ipc,
+        seed=seed,
+        settings=dataclasses.asdict(chosen),
+        versions=provenance.versions(),
+    )
+
+
+def evaluate(
+    made: SyntheticSet | None,
+    data: ImageDataset,
+    network: str | None = None,
+    protocol: str = protocols.DEFAULT,
+    *,
+    seed: int | None = None,
+    device: str = "auto",
+    checkpoint: str | Path | None = None,
+    settings: evaluation.Settings | None = None,
+    **changes: Any,
+) -> Results:
+    """Return what networks are worth that are trained from scratch on a set, and tested on `data`.
+
+    Args:
+        made: None for the whole training split.
+        network: that is trained; None for the one that the set was condensed with, or ConvNet.
+        protocol: how networks are trained, or `own` for that of the method's authors. What differs
+            for some data sets (as MNIST's augmentation) goes by the name of `data`.
+        seed: of the random numbers; None for the set's, or 0.
+        device: auto, cpu, cuda or cuda:N.
+        checkpoint: as for `condense`.
+        settings: all settings, instead of the protocol's.
+        changes: settings by name that differ from these, as `models=5`.
+
+    Raises:
+        InputError: an unknown name or setting, or set, network and data do not fit together.
+    """
+    told = {"method": "whole", "ipc": "all"} if made is None else made.metadata
+    own = str(told.get("network", "ConvNet"))
+    tested, method = network or own, str(told.get("method", "imported"))
+    ipc = told.get("ipc") or len(made.images if made else ()) // data.num_classes
+    seed = int(told.get("seed", 0)) if seed is None else seed
+    if settings is None:
+        point = {"dataset": data.name, "tested": tested, "ipc": str(ipc)}
+        values: dict[str, Any] = {}
+        for _, part in protocols.parts(_protocol(protocol, method), point):
+            values |= part
+        settings = evaluation.Settings(**values)
+    chosen = _settings(evaluation.Settings, "the evaluation", settings, changes)
+    where = devices.choose(device)
+    work = Evaluation(
+        tested,
+        chosen,
+        data,
+        made,
+        where,
+        Whitening.fit(data).apply if chosen.space == "whitened" else None,
+        _reference(tested, data, where).network if chosen.labels == "teacher" else None,
+    )
+    condensed = own if made is not None else tested
+    random = Streams(data.name, method, condensed, ipc, seed, "evaluation", tested)
+    return _run(work, random, checkpoint, f"{tested} on {method}", first_of_more=True)
+
+
+def load_set(
+    path: str | Path,
+    data: ImageDataset,
+    *,
+    experiment: int = 0,
+    settings: of_others.Settings | None = None,
+    **changes: Any,
+) -> SyntheticSet:
+    """Return somebody's set, or one of ours, as `evaluate` takes it: normalised as `data` are.
+
+    Args:
+        path: of any file or folder that `dclib.methods.imported.formats` knows.
+        experiment: which of several sets in it.
+        settings: an object that says what the file does not tell.
+        changes: settings by name that differ from these, as `space="pixels"`.
+
+    Raises:
+        InputError: it is none of the known kinds, does not fit `data`, or does not tell enough.
+    """
+    place = Path(path).expanduser()
+    if settings is None:
+        changes = {"file": str(place), **changes}
+    chosen = _settings(of_others.Settings, str(place), settings, changes)
+    _, found = formats.read(place)
+    ipc = len(found[min(experiment, len(found) - 1)].images) // data.num_classes
+    return imported.load(
+        place, chosen, data, ipc, experiment, lambda images: Whitening.fit(data).invert(images)
+    )
+
+
+def load(path: str | Path) -> TensorDataset:
+    """Return the images and labels of a condensed set, for training code of your own.
+
+    Args:
+        path: of a file of ours, whose images are normalised as its metadata say, or of any that
+            `dclib.methods.imported.formats` knows, as it has them; the first set in it.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    _, (first, *_) = formats.read(Path(path))
+    if first.labels is None:
+        raise InputError(f"{path}: has no labels beside it")
+    return TensorDataset(first.images, first.labels)
+
+
+def _settings(kind: type[Kind], what: str, given: Any, changes: dict[str, Any]) -> Kind:
+    """Settings of a kind with changes by name; refused in one line."""
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    if unknown := [name for name in changes if name not in known]:
+        raise InputError(
+            f"{what}: setting '{unknown[0]}' is unknown{did_you_mean(unknown[0], known)}; allowed: "
+            f"{', '.join(known) or 'none'}"
+        )
+    if given is not None and not isinstance(given, kind):
+        raise InputError(
+            f"{what}: settings are {type(given).__module__}.{type(given).__name__}; allowed is "
+            f"{kind.__module__}.{kind.__name__}"
+        )
+    try:
+        same: Any = given
+        return kind(**changes) if same is None else dataclasses.replace(same, **changes)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        if not fault["loc"]:  # it is about several of them together
+            raise InputError(f"{what}: {one_line(fault['ctx']['error'])}") from error
+        where = ".".join(map(str, fault["loc"]))
+        raise InputError(f"{what}: {where} is {fault['input']!r}; {fault['msg']}") from error
+
+
+def _protocol(name: str, method: str) -> str:
+    """The known protocol that a name stands for."""
+    if name == protocols.OWN and method in methods.names():
+        return methods.face(method).protocol
+    if name not in protocols.PROTOCOLS:
+        known = [*protocols.PROTOCOLS, protocols.OWN]
+        raise InputError(
+            f"protocol '{name}' is not one of {', '.join(known)}{did_you_mean(name, known)}"
+        )
+    return name
+
+
+def _reference(network: str, data: ImageDataset, device: torch.device) -> Reference:
+    """A network trained on the whole training split, as a grid trains it by default."""
+    work = Training(network, reference.Settings(), data, device)
+    return _run(work, Streams(data.name, "reference", network), None, "reference network")
+
+
+def _run(
+    work: Any, random: Streams, checkpoint: str | Path | None, description: str, **more: Any
+) -> Any:
+    """What a computation results in; without a checkpoint, nothing of it is left."""
+    with tempfile.TemporaryDirectory() as folder:
+        result, _ = runner.run(
+            work,
+            random,
+            checkpoint=checkpoint or Path(folder, "checkpoint.safetensors"),
+            digest=provenance.code_digest(type(work).__module__),
+            checkpoint_seconds=60.0 if checkpoint else math.inf,
+            description=description,
+            **more,
+        )
+    return result
