@@ -58,7 +58,7 @@ SECTION = {"datasets": ["MNIST"], "images_per_class": [1], "methods": ["dc"], "n
 CONFIGS = [
     # misspelt keys
     ("seed", [1], "'seed' is unknown (did you mean 'seeds'?)", "allowed here: datasets"),
-    ("condensation.dc.lr_imgs", 0.1, "(did you mean 'lr_img'?)", "allowed here: factor, iterations"),
+    ("condensation.dc.lr_imgs", 0.1, "(did you mean 'lr_img'?)", "allowed here: factor"),
     ("evaluation.model", 5, "(did you mean 'models'?)", "here: networks, protocols, models"),
     ("overrides.dataset=MNIST.evaluation", {"networks": ["MLP"]}, "evaluation.networks' is unknown",
      "allowed here: models"),
