@@ -402,7 +402,7 @@ def test_same_is_the_instance_norm_twin():
 
 def test_own_data_sets():
     own = {"name": "pets", "source": "folder", "path": "pets/", "image_size": 32}
-    made = grid(datasets=["digits", own])
+    made = grid(datasets=["digits", own], images_per_class=[1])
     assert made.datasets == ["digits", "pets"]
     assert made.dataset("digits") == {"name": "digits", "source": "digits"}
     assert made.dataset("pets") == own

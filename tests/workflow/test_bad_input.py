@@ -58,12 +58,12 @@ SECTION = {"datasets": ["MNIST"], "images_per_class": [1], "methods": ["dc"], "n
 CONFIGS = [
     # misspelt keys
     ("seed", [1], "'seed' is unknown (did you mean 'seeds'?)", "allowed here: datasets"),
-    ("condensation.dc.lr_imgs", 0.1, "(did you mean 'lr_img'?)", "allowed here: iterations"),
+    ("condensation.dc.lr_imgs", 0.1, "(did you mean 'lr_img'?)", "allowed here: factor"),
     ("evaluation.model", 5, "(did you mean 'models'?)", "here: networks, protocols, models"),
     ("overrides.dataset=MNIST.evaluation", {"networks": ["MLP"]}, "evaluation.networks' is unknown",
      "allowed here: models"),
     ("overrides.dataset=MNIST", {"evaluatoin": {}}, "(did you mean 'evaluation'?)", "dc, dd"),
-    ("condensation.dsa", {}, "'condensation.dsa' is unknown", "allowed here: dc, dd"),
+    ("condensation.mtt", {}, "'condensation.mtt' is unknown", "allowed here: dc, dd"),
     ("cross_architecture", {"dataset": ["MNIST"]}, "cross_architecture.dataset", "'datasets'?"),
     # missing keys
     ("seeds", GONE, "'seeds' is missing", ""),
@@ -116,7 +116,7 @@ CONFIGS = [
     ("protocols", {"mine": {"like": "dcc"}}, "(did you mean 'dc'?)", "one of dc, dsa, idc"),
     ("protocols", {"dc": {"epochs": 1}}, "there is a protocol of this name", "'like'"),
     ("protocols", {"mine": {"labels": "teached"}}, "(did you mean 'teacher'?)", "one of own, hard"),
-    ("overrides", {"protocol=dsa": {"evaluation": {}}}, "has protocol 'dsa'", "there are dc, dd"),
+    ("overrides", {"protocol=mtt": {"evaluation": {}}}, "has protocol 'mtt'", "there are dc, dsa"),
     ("execution.device", "gpu", '"gpu"', "auto, cpu, cuda or cuda:N"),
     ("overrides", {"datset=MNIST": {}}, "'datset' (did you mean 'dataset'?)", "method, network"),
     ("overrides", {"MNIST": {}}, "'MNIST' is not a condition", "like 'dataset=MNIST method=dc'"),
@@ -131,7 +131,7 @@ CONFIGS = [
     ("overrides", {"network=VGG11": {"dc": {}}}, "network 'VGG11'", "(did you mean 'VGG11BN'?)"),
     ("overrides", {"network=batchnorm": {"dc": {}}}, "has network 'batchnorm'", "'ConvNet-batchn"),
     ("condensation.snapshots", [0], "'condensation.snapshots[0]': 0", "integer, at least 1"),
-    ("condensation.snapshots", [1000], "no set of the main grid has iterations after these", "dc"),
+    ("condensation.snapshots", [2000], "no set of the main grid has iterations after these", "dc"),
     ("methods", ["dc@10"], '"dc@10"', "random, forgetting"),
     # overrides that never apply
     ("overrides", {"dataset=SVHN network=MLP": {"dc": {}}}, "no cell of the grids fits all", ""),
