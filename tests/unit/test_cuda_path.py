@@ -253,9 +253,8 @@ def fake_cuda():
     from dclib import graphs, memory, seeding
     from dclib.applications.evaluation import evaluate
     from dclib.data import datasets, synthetic
-    from dclib.methods.dc import method as dc
+    from dclib.methods import learning
     from dclib.methods.dd import method as dd
-    from dclib.methods.dm import method as dm
     from dclib.teachers.reference import teacher
     from dclib.training.augmentation import dc as augmentation
 
@@ -300,7 +299,7 @@ def fake_cuda():
             (memory, "memory_budget", lambda device: 40 * 2**30),
             (seeding.Streams, "seed", lambda self, name: next(seeds)),
             (seeding.Streams, "next_seed", lambda self, name: 0),
-            *((module, "global_seed", unseeded) for module in (dc, evaluate, dd, dm, teacher)),
+            *((module, "global_seed", unseeded) for module in (learning, evaluate, dd, teacher)),
             (datasets.ImageDataset, "fingerprint", "fake"),
             (synthetic.SyntheticSet, "fingerprint", "fake"),
             (synthetic.SyntheticSet, "fitted", lambda self, data: self),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from dclib import runner
+from dclib import methods, runner
 from dclib.applications.evaluation import settings as evaluation
 from dclib.applications.evaluation.evaluate import Evaluation
 from dclib.data.synthetic import SyntheticSet
@@ -195,6 +195,45 @@ def test_a_whole_checkpoint_is_resumed(digits, tmp_path):
     again = checkpointed(tmp_path, digits, Settings(iterations=4, real_batch=8))
     assert again.resumed_from == [3]
     assert again.losses == first.losses
+
+
+SHORT = {"outer_steps": 2, "inner_epochs": 1, "real_batch": 8}
+EVERY_METHOD = {
+    "dc": {**SHORT, "augmentation": ("crop", "color"), "factor": 2},
+    "dd": {"real_batch": 16},
+    "dm": {"real_batch": 8},
+    "dsa": SHORT,
+    "idc": {**SHORT, "net_images": 70, "synthetic_batch": 3},
+}
+
+
+@pytest.mark.parametrize("method", [n for n in methods.names() if methods.face(n).kind == "learnt"])
+def test_every_method_goes_on_to_the_same_bytes(digits, tmp_path, method):
+    """Whatever changes between two steps is in the state: images, momenta, random streams."""
+    settings = methods.face(method).settings(iterations=4, **EVERY_METHOD[method])
+
+    def work(stop=None):
+        made = methods.body(method).create("ConvNet-width8", settings, digits, 1, CPU)
+        step, done = made.step, []
+
+        def disturbed(state):
+            if len(done) == stop:
+                raise KeyboardInterrupt
+            done.append(1)
+            return step(state)
+
+        made.step = disturbed
+        return made
+
+    whole, progress = run(work(), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(work(stop=2), tmp_path / "parts", every=0)
+    resumed, again = run(work(), tmp_path / "parts")
+    assert again.resumed_from == [2]
+    assert again.losses == progress.losses
+    assert torch.equal(whole.images, resumed.images)
+    for name, value in whole.parameters.items():
+        assert torch.equal(value, resumed.parameters[name])
 
 
 def more(work, folder, **options):

@@ -1,91 +1,38 @@
 """Dataset condensation with distribution matching (Zhao and Bilen, WACV 2023, Algorithm 1)."""
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils import checkpoint
 
 from dclib import devices, footprint, graphs, memory
-from dclib.data import tiles
-from dclib.data.datasets import ImageDataset, channel_statistics
-from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
-from dclib.fields import without
-from dclib.methods.dm.settings import GROWS, Settings, fault
+from dclib.methods.dm.settings import GROWS, no_features
+from dclib.methods.learning import Learning, State
 from dclib.methods.siamese import Siamese
 from dclib.networks import names
 from dclib.networks import plans as networks
-from dclib.seeding import Streams, global_seed
 
 Found = TypeVar("Found")
 
 
-@dataclasses.dataclass
-class State:
-    """The images being learnt, their momentum, and the random streams they come from."""
+class DistributionMatching(Learning):
+    """The method `dm`."""
 
-    random: Streams
-    images: Float[Tensor, "n channels height width"]
-    momentum: Float[Tensor, "n channels height width"]
-    labels: Int64[Tensor, " n"]
-    steps: "_Steps | None" = None  # made in the first iteration
+    grows = GROWS
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"images": self.images, "momentum": self.momentum}
-
-    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        self.images.copy_(tensors["images"])
-        self.momentum.copy_(tensors["momentum"])
-
-
-class DistributionMatching:
-    """The method `dm`. `dtype` is float32 but for tests of its arithmetic."""
-
-    def __init__(
-        self,
-        network: str,
-        settings: Settings,
-        data: ImageDataset,
-        ipc: int,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        """Prepare the learning of `ipc` images per class.
+    def __init__(self, network: str, *more: Any, **named: Any) -> None:
+        """Prepare the learning of images, as `Learning` does.
 
         Raises:
-            InputError: the network has no features, images are too small for it or for `factor`, or
-                a class has too few.
+            InputError: as `Learning` does, or the network has no features.
         """
-        spec = names.parse(network)
-        spec.check(data.image_size)
-        if wrong := fault(settings, spec, ipc, data.name, data.facts):
-            raise InputError(f"method 'dm': {wrong}")
-        data.require(ipc)
-        self.network, self.settings, self.ipc = network, settings, ipc
-        self.device, self.dtype = device, dtype
-        self.iterations = settings.iterations
-        self.identity = [network, without(settings, GROWS), data.fingerprint, ipc]
-        self.data = data.to(device)
-        self.networks = networks.Fresh(self.fresh_network, device)
-
-    def start(self, random: Streams) -> State:
-        """Return the images to begin with, noise or real ones."""
-        data, ipc = self.data, self.ipc
-        if self.settings.initialisation == "real":
-            factor = self.settings.factor
-            indices = torch.cat(data.sample(ipc * factor**2, random["initialisation"]))
-            images = data.normalise(data.train_images[indices.to(self.device)], self.dtype)
-            images = tiles.encode(images, factor)
-        else:
-            shape = (data.num_classes * ipc, data.channels, *data.image_size)
-            noise = torch.randn(shape, generator=random["initialisation"], dtype=self.dtype)
-            images = noise.to(self.device)
-        labels = class_labels(data.num_classes, ipc).to(self.device)
-        return State(random, images, torch.zeros_like(images), labels)
+        if fault := no_features(names.parse(network)):
+            raise InputError(f"method 'dm': {fault}")
+        super().__init__(network, *more, **named)
 
     def step(self, state: State) -> dict[str, Tensor]:
         """Match the features of one freshly initialised network, and go one step."""
@@ -96,24 +43,13 @@ class DistributionMatching:
         self.networks.prepare(state.random)
         return {"loss": steps.loss / self.data.num_classes}
 
-    def fresh_network(self, seed: int) -> networks.Network:
-        """Return a network with PyTorch's default initialisation, drawn on the CPU."""
-        data = self.data
-        with global_seed(seed, torch.device("cpu")):
-            network = networks.build(self.network, data.channels, data.image_size, data.num_classes)
-        return network.to(self.device, self.dtype)
-
-    def result(self, state: State) -> SyntheticSet:
-        """Return the images as they are now."""
-        images, own = state.images.detach().clone(), tiles.parameters(self.settings.factor)
-        return SyntheticSet.like(self.data, images, state.labels, parameters=own)
-
 
 class _Steps:
     """The parts of a step, on a network and buffers that stay where they are in memory."""
 
     def __init__(self, method: DistributionMatching, state: State) -> None:
         self.settings, self.state, self.data = method.settings, state, method.data
+        self._seen = method.seen
         self.ipc, self.device, self.dtype = method.ipc, method.device, method.dtype
         self.network = method.fresh_network(0).requires_grad_(False)
         self.loss = torch.zeros((), dtype=self.dtype, device=self.device)
@@ -144,13 +80,7 @@ class _Steps:
             return self.data.normalise(pixels, self.dtype)
 
         by_class = state.images.view(len(indices), self.ipc, *state.images.shape[1:])
-        mean, std = channel_statistics(self.data.mean, self.data.std, self.dtype, self.device)
-        around = (0.5 - mean) / std
-
-        def decode(images: Tensor) -> Tensor:
-            return tiles.decode(images, settings.factor, around)
-
-        loss, gradient = match(self.network, real, self._sizes, by_class, self._siamese, decode)
+        loss, gradient = match(self.network, real, self._sizes, by_class, self._siamese, self._seen)
         state.momentum.mul_(settings.momentum_img).add_(gradient.view_as(state.images))
         state.images.sub_(state.momentum, alpha=settings.lr_img)
         self.loss.copy_(loss)

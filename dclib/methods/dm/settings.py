@@ -61,11 +61,15 @@ def batchnorm_bytes(
     return int(activation_bytes * classes * passes)
 
 
+def no_features(network: Spec) -> str:
+    """Return that a network has nothing to match, or an empty string."""
+    why = f"network '{network.name}' has no layers that learn before the last"
+    return "" if network.features else why
+
+
 def fault(settings: Settings, network: Spec, ipc: int, what: str, facts: Facts) -> str:
     """Return what is wrong with the settings on a data set, or nothing."""
-    if not network.features:
-        return f"network '{network.name}' has no layers that learn before the last"
-    return formation.fault(settings, network, ipc, what, facts)
+    return no_features(network) or formation.fault(settings, network, ipc, what, facts)
 
 
 FACE = Face(

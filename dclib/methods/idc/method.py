@@ -13,8 +13,9 @@ from torch import Tensor
 from dclib.data import tiles
 from dclib.data.synthetic import SyntheticSet
 from dclib.methods import matching
-from dclib.methods.dc.method import GradientMatching, State, Steps
+from dclib.methods.dc.method import GradientMatching, Steps
 from dclib.methods.idc.settings import Settings
+from dclib.methods.learning import State
 from dclib.seeding import Streams
 from dclib.training.ensembles import Ensemble
 from dclib.training.examples import Examples
