@@ -224,4 +224,4 @@ def test_memory_is_that_of_matching_or_of_training():
 
 def test_a_class_smaller_than_ipc_is_refused(small):
     with pytest.raises(ValueError, match="21 images per class, but class 'a' has only 20"):
-        GradientMatching("MLP", Settings(), small, 21, CPU)
+        GradientMatching("MLP", Settings(initialisation="real"), small, 21, CPU)

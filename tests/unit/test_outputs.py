@@ -406,7 +406,7 @@ def test_code_digests_are_the_same_under_every_python(package):
 
 
 def test_condensing_does_not_depend_on_what_it_does_not_call(monkeypatch):
-    """Neither on evaluation, other methods and augmentation, nor on what plans and watches it."""
+    """Neither on evaluation, other methods and recipes, nor on what plans and watches it."""
     parsed = []
     real = provenance._parsed
     monkeypatch.setattr(provenance, "_parsed", lambda path: parsed.append(path) or real(path))
@@ -415,7 +415,15 @@ def test_condensing_does_not_depend_on_what_it_does_not_call(monkeypatch):
     names = {str(path.relative_to(ROOT)) for path in parsed}
     needed = ("methods/matching", "methods/dc/settings", "networks/names", "runner", "seeding")
     assert {f"dclib/{name}.py" for name in needed} <= names
-    for room in ("applications/", "pipeline/", "training/augmentation", "methods/dd", "teachers/"):
+    rooms = (
+        "applications/",
+        "pipeline/",
+        "training/recipes",
+        "methods/dd",
+        "methods/dm",
+        "teachers/",
+    )
+    for room in rooms:
         assert not any(name.startswith(f"dclib/{room}") for name in names - PACKAGES), room
 
 

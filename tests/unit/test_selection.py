@@ -419,7 +419,7 @@ def test_what_does_not_fit_a_selection_is_refused(digits, small, reference):
 
 def test_the_faces_of_all_methods():
     assert methods.names() == [
-        "random", "forgetting", "herding", "kcenter", "dc", "dd", "dsa", "idc", "whole",
+        "random", "forgetting", "herding", "kcenter", "dc", "dd", "dm", "dsa", "idc", "whole",
     ]  # fmt: skip
     for name in methods.names():
         face = methods.face(name)

@@ -21,7 +21,7 @@ CONFIG = {
     "cross_architecture": None,
     "ablations": None,
     "condensation": {"dc": {"iterations": 3, "real_batch": 8}},
-    "evaluation": {"models": 2, "epochs": 2, "curve_points": 2},
+    "evaluation": {"models": 2, "epochs": 2, "curve_points": 2, "protocols": ["dc"]},
     "overrides": {"method=whole": {"evaluation": {"models": 1}}},
     "execution": {"checkpoint_seconds": 0, "device": "cpu"},
     # Said, so that Snakemake need not predict them, for which it has to import PyTorch.

@@ -131,7 +131,7 @@ CONFIGS = [
     ("overrides", {"network=VGG11": {"dc": {}}}, "network 'VGG11'", "(did you mean 'VGG11BN'?)"),
     ("overrides", {"network=batchnorm": {"dc": {}}}, "has network 'batchnorm'", "'ConvNet-batchn"),
     ("condensation.snapshots", [0], "'condensation.snapshots[0]': 0", "integer, at least 1"),
-    ("condensation.snapshots", [2000], "no set of the main grid has iterations after these", "dc"),
+    ("condensation.snapshots", [20000], "no set of the main grid has iterations after these", "dc"),
     ("methods", ["dc@10"], '"dc@10"', "random, forgetting"),
     # overrides that never apply
     ("overrides", {"dataset=SVHN network=MLP": {"dc": {}}}, "no cell of the grids fits all", ""),
@@ -433,7 +433,7 @@ def test_mean_and_deviation_of_own_data(pictures, tmp_path):
 def test_what_own_data_are_too_small_for_is_planned(pictures):
     """The facts of a user's own data are held against every cell."""
     own = {"name": "own", "source": "folder", "path": str(pictures)}
-    config = {**changed("datasets", [own]), "images_per_class": [5]}
+    config = {**changed("datasets", [own]), "images_per_class": [5], "methods": ["random", "dc"]}
     refused(lambda: Grid(config, sources.look, CONFIG), "5 images per class", "'own' has 4")
     config = {**config, "images_per_class": [4], "networks": ["LeNet"]}
     refused(lambda: Grid(config, sources.look, CONFIG), "'own' have 10x12 pixels", "16x16")

@@ -13,7 +13,7 @@ CONFIG = {
     "datasets": ["digits"],
     "methods": ["random", "dc"],
     "overrides": {},
-    "evaluation": {"models": 1, "epochs": 1, "curve_points": 1},
+    "evaluation": {"models": 1, "epochs": 1, "curve_points": 1, "protocols": ["dc"]},
 }
 
 
@@ -27,7 +27,7 @@ def test_a_method_is_one_folder_and_its_block_in_the_config(tmp_path):
     project = clone(tmp_path)
     # That of `dm`, under another name.
     place = tmp_path / "dclib/methods/means"
-    (tmp_path / "dclib/methods/dm").rename(place)
+    shutil.copytree(tmp_path / "dclib/methods/dm", place)
     for path in place.glob("*.py"):
         path.write_text(path.read_text().replace("dclib.methods.dm.", "dclib.methods.means."))
     change = {**CONFIG, "methods": ["random", "means", "means-far"]}

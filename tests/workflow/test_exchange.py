@@ -43,13 +43,13 @@ def project(tmp_path_factory):
     torch.save([pixels, made[0].labels], place / "data.pt")
     project.configure(
         datasets=["digits"],
-        methods=["random", "theirs", "ours", "pictures", "idc", "whole"],
+        methods=["random", "theirs", "ours", "pictures", "by_idc", "whole"],
         seeds=[0, 1],
         imported={
             "theirs": {"file": "sets/res_DC_{dataset}_ConvNet_{ipc}ipc.pt", "experiments": 2},
             "ours": {"file": "sets/ours-{seed}.safetensors"},
             "pictures": {"file": "sets/pictures-{seed}"},
-            "idc": {"file": f"{place}/data.pt", "protocol": "idc"},
+            "by_idc": {"file": f"{place}/data.pt", "protocol": "idc"},
         },
     )
     project.snakemake("--cores", "2", *TABLES)
@@ -92,7 +92,7 @@ def test_the_same_set_from_two_kinds_of_files_has_the_same_accuracies(project):
 def test_imported_sets_are_rows_of_the_tables(project):
     table = pd.read_csv(project.root / TABLES[0]).set_index("method")
     assert table["n"].to_dict() == {
-        "random": 4, "theirs": 4, "ours": 4, "pictures": 4, "idc": 2, "whole": 1,
+        "random": 4, "theirs": 4, "ours": 4, "pictures": 4, "by_idc": 2, "whole": 1,
     }  # fmt: skip
     # The mean of what the authors have measured on the two sets.
     assert table["authors"].to_dict()["theirs"] == pytest.approx(100 * 1.7 / 4)

@@ -215,14 +215,15 @@ def test_the_papers_grid_is_planned_within_seconds(tmp_path):
     )  # fmt: skip
     assert time.monotonic() - started < 60  # a guard against blow-ups; 4 s in fact
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
-    # dc of Table 1, Table 2, five more networks to cross with (LeNet's sets are those of Table 2),
-    # and the ablations; the plain ConvNet on MNIST is shared.
-    condensed = 4 * 3 * 5 + 2 * 2 * 2 * 5 + 4 * 5 + (3 + 3 + 3 + 4 + 2 + 2) * 5
-    selected = 4 * 3 * 5 + 4 * 3 * 3
-    crossed = (36 - 6) * 5  # beside the evaluation of every set on its own network
+    # Four methods of Table 1, Table 2, five more networks to cross with (LeNet's sets of dc are those
+    # of Table 2), and the ablations; the plain ConvNet on MNIST is shared.
+    condensed = 4 * 4 * 4 * 5 + 2 * 2 * 2 * 5 + (4 + 3 * 5) * 5 + (3 + 3 + 3 + 4 + 2 + 2) * 5
+    selected = 4 * 4 * 5 + 4 * 4 * 3
+    crossed = 4 * (36 - 6) * 5  # beside the evaluation of every set on its own network
+    own = 3 * 4 * 4 * 5  # of dsa, dm and idc, under their own protocols as well
     assert int(counts["condense"]) == condensed
     assert int(counts["select"]) == selected
-    assert int(counts["evaluate"]) == condensed + selected + 4 + crossed
+    assert int(counts["evaluate"]) == condensed + selected + 4 + crossed + own
 
 
 def test_the_command_lines_of_the_readme_can_be_parsed(tmp_path):

@@ -196,7 +196,7 @@ def test_running_and_stopped(project):
         (b"a: \xff\n", "small.yaml is not a config in YAML: 'utf-8' codec"),
         (
             b"datasets: [{name: own, source: folder, path: nowhere}]\n",
-            "nowhere/train is not a folder",
+            "nowhere is not a folder",
         ),
     ],
 )

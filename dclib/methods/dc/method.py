@@ -27,7 +27,7 @@ class GradientMatching(Learning):
     def step(self, state: State) -> dict[str, Tensor]:
         """Match the gradients of one freshly initialised network along its training."""
         outer, inner = self.settings.loops(self.ipc)
-        steps = state.steps = state.steps or self.steps(state)
+        steps = state.steps = state.steps or self.new_steps(state)
         steps.restart(self.networks.take(state.random))
         with devices.precision(self.device, self.settings.precision):
             for outer_step in range(outer):
@@ -38,7 +38,7 @@ class GradientMatching(Learning):
         self.networks.prepare(state.random)
         return {"loss": steps.loss / (outer * self.data.num_classes)}
 
-    def steps(self, state: State) -> "Steps":
+    def new_steps(self, state: State) -> "Steps":
         """Return the parts of an iteration."""
         return Steps(self, state)
 

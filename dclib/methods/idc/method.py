@@ -61,7 +61,7 @@ class Idc(GradientMatching):
         """Return stored images as networks see them."""
         return self.data.normalised(tiles.decode(images, self.settings.factor))
 
-    def steps(self, state: State) -> "_Steps":
+    def new_steps(self, state: State) -> "_Steps":
         return _Steps(self, state)
 
 
