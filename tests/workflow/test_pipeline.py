@@ -215,8 +215,8 @@ def test_the_papers_grid_is_planned_within_seconds(tmp_path):
     )  # fmt: skip
     assert time.monotonic() - started < 60  # a guard against blow-ups; 4 s in fact
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
-    # Four methods of Table 1, Table 2, five more networks to cross with (LeNet's sets of dc are those
-    # of Table 2), and the ablations; the plain ConvNet on MNIST is shared.
+    # Four methods of Table 1, Table 2, five more networks to cross with (LeNet's sets of dc are
+    # those of Table 2), and the ablations; the plain ConvNet on MNIST is shared.
     condensed = 4 * 4 * 4 * 5 + 2 * 2 * 2 * 5 + (4 + 3 * 5) * 5 + (3 + 3 + 3 + 4 + 2 + 2) * 5
     selected = 4 * 4 * 5 + 4 * 4 * 3
     crossed = 4 * (36 - 6) * 5  # beside the evaluation of every set on its own network
