@@ -34,6 +34,7 @@ from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.methods import matching
 from dclib.methods.dc import method as dc
+from dclib.methods.dc.settings import Settings
 from dclib.methods.dd import method as dd
 from dclib.networks import plans
 from dclib.seeding import Streams, global_seed
@@ -149,7 +150,7 @@ def same_bytes(make):
 
 
 def check_dc(network, precision):
-    settings = dc.Settings(precision=precision, outer_steps=3, inner_epochs=2, real_batch=REAL // 4)
+    settings = Settings(precision=precision, outer_steps=3, inner_epochs=2, real_batch=REAL // 4)
     side = 32 if network in ("VGG11BN", "AlexCifarNet", "LeNet", "ResNet18BN_AP") else SIDE
     return same_bytes(lambda: dc.GradientMatching(network, settings, data(side=side), 2, DEVICE))
 
@@ -308,7 +309,7 @@ def time_matching(ipc):
     model = build(WIDTH).to(DEVICE)
     found["plain"] = milliseconds(lambda: plain.match(model, real, own), 5, 2)
     for precision in ("tf32", "bf16"):
-        settings = dc.Settings(precision=precision, real_batch=REAL)
+        settings = Settings(precision=precision, real_batch=REAL)
         method = dc.GradientMatching(WIDTH, settings, whole, ipc, DEVICE)
         steps = dc.Steps(method, method.start(Streams("x")))
         steps.match()
@@ -320,18 +321,18 @@ def time_matching(ipc):
 
 def time_iteration(ipc):
     """A whole iteration of the paper's at `ipc`."""
-    outer, inner = dc.Settings().loops(ipc) if GPU else (2, 2)
+    outer, inner = Settings().loops(ipc) if GPU else (2, 2)
     whole, found = data(), {}
 
     def by_plain_loop():
         plain.condense(
-            whole, ipc, dc.Settings(real_batch=REAL), Streams("x"), network=WIDTH, iterations=1,
+            whole, ipc, Settings(real_batch=REAL), Streams("x"), network=WIDTH, iterations=1,
             outer=outer, inner=inner, dtype=torch.float32, device=str(DEVICE),
         )  # fmt: skip
 
     found["plain"] = milliseconds(by_plain_loop, 2, 1)
     for precision in ("tf32", "bf16"):
-        settings = dc.Settings(
+        settings = Settings(
             precision=precision, real_batch=REAL, outer_steps=outer, inner_epochs=inner
         )
         method = dc.GradientMatching(WIDTH, settings, whole, ipc, DEVICE)

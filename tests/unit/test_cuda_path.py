@@ -129,10 +129,11 @@ def test_no_autograd_node_of_evaluating_outlives_a_call(digits, models, monkeypa
 
 def test_no_autograd_node_of_condensing_outlives_a_call(digits, monkeypatch):
     from dclib.methods.dc import method as dc
+    from dclib.methods.dc.settings import Settings as OfDc
     from dclib.seeding import Streams
 
     for engine in ("batched", "by_class"):
-        settings = dc.Settings(engine=engine, real_batch=4)
+        settings = OfDc(engine=engine, real_batch=4)
         method = dc.GradientMatching("ConvNet-width8", settings, digits, 2, torch.device("cpu"))
         steps = dc.Steps(method, method.start(Streams("x")))
         _outlives_nothing(steps.match, steps.parameters, monkeypatch)
@@ -327,10 +328,11 @@ def data_set(channels, size, train=6000, test=300):
 
 def condense(network, precision):
     from dclib.methods.dc import method as dc
+    from dclib.methods.dc.settings import Settings as OfDc
     from dclib.seeding import Streams
 
     with fake_cuda(), Watch() as watch:
-        settings = dc.Settings(precision=precision, outer_steps=3, inner_epochs=2, real_batch=32)
+        settings = OfDc(precision=precision, outer_steps=3, inner_epochs=2, real_batch=32)
         method = dc.GradientMatching(network, settings, data_set(3, (32, 32)), 2, CUDA)
         state = method.start(Streams("x"))
         for _ in range(2):  # the second is recorded
@@ -343,10 +345,11 @@ def condense(network, precision):
 
 def embed(network, precision):
     from dclib.methods.dm import method as dm
+    from dclib.methods.dm.settings import Settings as OfDm
     from dclib.seeding import Streams
 
     with fake_cuda(), Watch() as watch:
-        settings = dm.Settings(precision=precision, real_batch=32)
+        settings = OfDm(precision=precision, real_batch=32)
         method = dm.DistributionMatching(network, settings, data_set(3, (32, 32)), 2, CUDA)
         state = method.start(Streams("x"))
         for _ in range(2):  # the second is recorded
