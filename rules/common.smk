@@ -12,7 +12,8 @@ from dclib.pipeline import start
 from dclib.pipeline.plan import AGGREGATES
 
 PIPELINE = start.Pipeline(workflow, config)
-config = PIPELINE.grid.config  # a new one: a Snakefile that uses this one as a module keeps its own
+# A new dict: a Snakefile that uses this one as a module keeps its own.
+config = PIPELINE.grid.config
 
 ENVIRONMENT = HERE / "envs/dclib.yaml"
 THREADS = config["execution"]["threads"]
