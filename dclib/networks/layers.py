@@ -15,6 +15,7 @@ from dclib.networks import names
 
 Shape = tuple[int, ...]
 
+_VECTOR = 16  # float32 numbers that AVX-512 takes at once
 _ACTIVATIONS: dict[names.Activation, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "relu": nn.ReLU,
@@ -49,6 +50,36 @@ def _means_of_squares(width: int, dtype: torch.dtype) -> Float[Tensor, "two_rows
     """Return the matrix that takes two rows, one after the other, to the means of their squares."""
     columns = torch.eye(width // 2, dtype=dtype).repeat_interleave(2, dim=0)
     return columns.repeat(2, 1) / 4
+
+
+class Conv(nn.Conv2d):
+    """A convolution; in float32 on a CPU with AVX-512 by the kernels for channels that come last.
+
+    They take up to half the time, which pays for bringing the maps to that order and back.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the maps of a batch."""
+        if not _channels_last_is_faster(self, maps):
+            return super().forward(maps)
+        weight = self.weight.contiguous(memory_format=torch.channels_last)
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        if maps.requires_grad:
+            maps.register_hook(Tensor.contiguous)  # what comes before is slower in that order
+        return self._conv_forward(maps, weight, self.bias).contiguous()
+
+
+def _channels_last_is_faster(conv: nn.Conv2d, maps: Tensor) -> bool:
+    return (
+        maps.device.type == "cpu"
+        and maps.dtype == torch.float32
+        and conv.groups == 1
+        and conv.in_channels >= _VECTOR
+        and conv.out_channels >= _VECTOR
+        and not torch.is_autocast_enabled("cpu")
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and torch._C._functorch.peek_interpreter_stack() is None  # vmap knows no other order
+    )
 
 
 class FirstConv(nn.Conv2d):
@@ -326,6 +357,9 @@ def own_gradient(
             return torch.bmm(gradient.flatten(2), patches.mT).sum(0).view(module.weight.shape)
         case nn.Conv2d():
             weight = torch.empty_like(module.weight, dtype=gradient.dtype)  # for its shape
+            if _channels_last_is_faster(module, given):
+                given = given.contiguous(memory_format=torch.channels_last)
+                gradient = gradient.contiguous(memory_format=torch.channels_last)
             found = torch.ops.aten.convolution_backward(
                 gradient, given, weight, None, module.stride, module.padding, module.dilation,
                 False, [0, 0], module.groups, [False, True, False],
@@ -363,7 +397,7 @@ def sequence(layers: names.Layers, shape: Shape) -> nn.Sequential:
 def _module(layer: names.Layer, shape: Shape) -> nn.Module:
     match layer:
         case names.Conv(width, kernel, padding, stride, bias, first):
-            kind = FirstConv if first else nn.Conv2d
+            kind = FirstConv if first else Conv
             return kind(shape[0], width, kernel, stride=stride, padding=padding, bias=bias)
         case names.Norm(norm):
             return _NORMS[norm](shape)

@@ -174,8 +174,8 @@ def test_options_of_a_convnet_are_what_they_say():
     assert names.parse(MIXED[0]).options == (2, 16, "swish", "groupnorm", "maxpool")
     network = plans.build(MIXED[0], 3, (32, 32), 10)
     kinds = [type(module) for module in network.features]
-    block = [nn.Conv2d, layers.GroupNorm, nn.SiLU, nn.MaxPool2d]
-    assert issubclass(kinds[0], nn.Conv2d)
+    block = [layers.Conv, layers.GroupNorm, nn.SiLU, nn.MaxPool2d]
+    assert kinds[0] is layers.FirstConv
     assert kinds[1:] == [*block[1:], *block, nn.Flatten]
     assert network.features[1].num_groups == 4
     assert network.features[0].out_channels == 16
@@ -321,3 +321,31 @@ def test_norms_that_are_not_learnt_are_differentiated_twice_as_pytorchs_are(grou
     maps.requires_grad_()
     assert torch.autograd.gradcheck(ours, maps)
     assert torch.autograd.gradgradcheck(ours, maps)
+
+
+@pytest.mark.parametrize(("kernel", "size", "n"), [(3, 7, 9), (5, 8, 1), (1, 4, 33)])
+def test_a_convolution_is_one_to_the_second_derivative_in_whatever_order(kernel, size, n):
+    # On a processor with AVX-512 it takes the kernels for channels that come last.
+    torch.manual_seed(0)
+    layer = layers.Conv(32, 48, kernel, padding=kernel // 2)
+    plain = nn.Conv2d(32, 48, kernel, padding=kernel // 2).double()
+    plain.load_state_dict(layer.state_dict())
+    maps, along = torch.randn(n, 32, size, size), torch.randn(n, 48, size, size)
+
+    def found(module, kind):
+        given = maps.to(kind, copy=True).requires_grad_()
+        made = module(given)
+        assert made.is_contiguous()
+        grown = torch.tanh(made) * along.to(kind)
+        first = torch.autograd.grad(grown.sum(), [given, *module.parameters()], create_graph=True)
+        assert first[0].is_contiguous()
+        length = sum(each.square().sum() for each in first)
+        return [made, *first, *torch.autograd.grad(length, [given, *module.parameters()])]
+
+    for one, other in zip(found(layer, torch.float32), found(plain, torch.float64), strict=True):
+        scale = other.abs().max().item()
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5 * scale)
+    gradient = torch.randn(n, 48, size, size)
+    own = layers.own_gradient(layer, "weight", maps, gradient)
+    of_plain = layers.own_gradient(plain, "weight", maps.double(), gradient.double())
+    torch.testing.assert_close(own.double(), of_plain, rtol=1e-4, atol=1e-3)
