@@ -147,6 +147,9 @@ def pixels(options: Options, path: str, mode: str) -> np.ndarray:
     return fitted(one, options.image_size, options.fit, options.background)[0].numpy()
 
 
+IDLE_SECONDS = 10  # after which a process ends that reads files, should who started it be killed
+
+
 def _read(
     options: Options, parts: Sequence[Sequence[str]], mode: str, processes: int
 ) -> Iterator[tuple[np.ndarray | None, list[str]]]:
@@ -155,12 +158,23 @@ def _read(
         for part in parts:
             yield _batch(options, part, mode)
         return
+    from concurrent.futures.process import BrokenProcessPool
+
     import joblib
 
     waiting = iter(parts)
-    with joblib.Parallel(n_jobs=processes, return_as="generator") as pool:
-        while some := list(itertools.islice(waiting, 8 * processes)):
-            yield from pool(joblib.delayed(_batch)(options, part, mode) for part in some)
+    try:
+        with (
+            joblib.parallel_config("loky", idle_worker_timeout=IDLE_SECONDS),
+            joblib.Parallel(n_jobs=processes, return_as="generator") as pool,
+        ):
+            while some := list(itertools.islice(waiting, 8 * processes)):
+                yield from pool(joblib.delayed(_batch)(options, part, mode) for part in some)
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"{options}: one of {processes} processes that read files was killed, as a system does "
+            "that is short of memory; fewer read at a time with fewer --cores"
+        ) from error
 
 
 def _batch(

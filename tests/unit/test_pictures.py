@@ -1,6 +1,8 @@
 """Pixels as a viewer shows them: upright, in front of a background, with 8 bits, of one size."""
 
 import logging
+import os
+import signal
 import struct
 import zlib
 
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 
-from dclib.data import datasets, sources
+from dclib.data import datasets, pictures, sources
 from dclib.data.datasets import ImageDataset
 from dclib.data.pictures import Pictures
 from dclib.data.sources.settings import Options
@@ -320,6 +322,13 @@ def test_all_broken_files_are_counted(many, tmp_path, processes):
     with pytest.raises(InputError, match=r"train/b/5.bmp is not a readable .*and 2 more"):
         sources.prepare({**many, "path": root}, tmp_path / "data.safetensors", processes=processes)
     assert not [*tmp_path.glob("*data*")]
+
+
+def test_a_process_that_is_killed_is_told_in_one_line(many, tmp_path, monkeypatch):
+    parts = pictures._read(Options(name="own"), [["none.png"]], "L", 2)
+    monkeypatch.setattr(pictures, "_batch", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(InputError, match=r"'own': one of 2 processes .* killed.*fewer --cores"):
+        list(parts)
 
 
 def test_pictures_are_chosen_before_they_are_read(many):
