@@ -4,9 +4,11 @@
     snakemake --configfile benchmarks/records/DATE-table1/evaluate.yaml --cores 1 table1
     python benchmarks/record.py --restore benchmarks/records/DATE-table1 results/
 
-The first writes benchmarks/records/DATE-NAME; call it again when more is finished. The second
-trains networks on the sets that are there. The third puts the sets where a grid has them, so that
-it goes on from them: they count as made as long as the code is that of the commit in record.json.
+The first writes benchmarks/records/DATE-NAME, where files lie as in a results folder, or adds to
+the record of that name. The second trains networks on the sets that are there. The third puts all
+of it where a grid has it, also what an unfinished set goes on from, so that the grid goes on, here
+or on another machine: results count as made as long as the code is that of the commit in
+record.json.
 """
 
 import argparse
@@ -16,61 +18,59 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from dclib import files
+from dclib import files, provenance
 from dclib.errors import InputError
 from dclib.pipeline import settings, tabulation
 from dclib.pipeline.paths import Cell
+from dclib.tensors import read_sealed
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "benchmarks/records"
 LARGEST = 200_000  # bytes of a set that is published here
-# What is kept of a set, and what it is called in a record, after the name of the set.
-PARTS = {
-    "set.safetensors": ".safetensors", "set.png": ".png", "run.json": ".json", "trace.csv": ".csv",
-}  # fmt: skip
+# What is kept of a cell; of an unfinished one, what it goes on from.
+OF_SET = ("set.safetensors", "set.png", "run.json", "trace.csv")
+OF_NETWORKS = ("eval/*.csv", "eval/*.json")
+UNFINISHED = "checkpoint.safetensors"
 
 
-def name(cell: Cell) -> str:
-    """Return what the files of a set are called in a record."""
-    return f"{cell.method}/{cell.dataset}-{cell.network}-ipc-{cell.ipc}-seed-{cell.seed}"
-
-
-def cells(results: Path) -> Iterator[Cell]:
-    """Yield the cells of a results folder whose sets are finished."""
-    for record in sorted(results.glob("*/*/*/ipc-*/seed-*/run.json")):
-        yield Cell.of(record.relative_to(results))[0]
+def cells(folder: Path, having: str) -> list[Cell]:
+    """Return the cells of a results folder, or of a record, that have a file."""
+    paths = sorted(folder.glob(f"*/*/*/ipc-*/seed-*/{having}"))
+    return [*dict.fromkeys(Cell.of(path.relative_to(folder))[0] for path in paths)]
 
 
 def publish(results: Path, config: Path, folder: Path) -> None:
-    """Write a record of the finished sets and evaluations of `results`.
+    """Write, or add to, a record of the sets and evaluations of `results`.
 
     Raises:
         InputError: there is nothing to publish.
     """
-    found = [cell for cell in cells(results) if _small(results / cell.folder / "set.safetensors")]
-    paths = sorted(results.glob("*/*/*/ipc-*/seed-*/eval/*.json"))
-    rows = [path.with_suffix(".csv") for path in paths]
-    if not rows:
-        raise InputError(f"{results}: no evaluation is finished")
-    for cell in found:
-        for part, suffix in PARTS.items():
-            if (source := results / cell.folder / part).exists():
-                place = folder / f"{name(cell)}{suffix}"
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, place)
-    evaluations = tabulation.collect(rows, results)
-    files.write_text(folder / "evaluations.csv", evaluations.to_csv(index=False))
+    done = cells(results, "run.json")
+    for cell in done:
+        if _small(results / cell.folder / "set.safetensors"):
+            _copy(results, folder, cell, OF_SET)
+            (folder / cell.folder / UNFINISHED).unlink(missing_ok=True)
+    for cell in cells(results, "eval/*.json"):
+        _copy(results, folder, cell, OF_NETWORKS)
+    for cell in cells(results, UNFINISHED):
+        if cell not in done:
+            _copy(results, folder, cell, (UNFINISHED,))
+    found, begun = cells(folder, "run.json"), cells(folder, UNFINISHED)
+    paths = sorted(folder.glob("*/*/*/ipc-*/seed-*/eval/*.json"))
+    if not (found or begun or paths):
+        raise InputError(f"{results}: no set is begun, and no evaluation finished")
     shutil.copyfile(config, folder / "config.yaml")
-    told = settings.load([ROOT / "config.yaml", config])
-    files.write_text(folder / "evaluate.yaml", yaml.safe_dump(overlay(folder, found, told)))
-    made = [files.read_json(results / cell.folder / "run.json") for cell in found]
+    if found:
+        told = settings.load([ROOT / "config.yaml", config])
+        files.write_text(folder / "evaluate.yaml", yaml.safe_dump(overlay(folder, found, told)))
+    made = [files.read_json(folder / cell.folder / "run.json") for cell in found]
     trained = [files.read_json(path) for path in paths]
     files.write_json(
         folder / "record.json",
@@ -89,19 +89,43 @@ def publish(results: Path, config: Path, folder: Path) -> None:
                 "sets": round(sum(each["seconds"] for each in made)),
                 "evaluations": round(sum(each["seconds"] for each in trained)),
             },
+            "unfinished": [_unfinished(folder, cell) for cell in begun],
         },
     )  # fmt: skip
+    rows = [path.with_suffix(".csv") for path in paths]
+    evaluations = tabulation.collect(rows, folder) if rows else None
+    if evaluations is not None:
+        files.write_text(folder / "evaluations.csv", evaluations.to_csv(index=False))
     files.write_text(folder / "README.md", page(folder, evaluations))
+
+
+def _copy(source: Path, target: Path, cell: Cell, patterns: Iterable[str]) -> None:
+    for pattern in patterns:
+        for path in (source / cell.folder).glob(pattern):
+            place = target / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+
+
+def _unfinished(folder: Path, cell: Cell) -> dict[str, Any]:
+    """Return how far an unfinished set of a record is, and the commit that it goes on with."""
+    iteration = read_sealed(folder / cell.folder / UNFINISHED)[1]["progress"]["iteration"]
+    told = {**cell._asdict(), "iteration": iteration, "commit": provenance.commit()}
+    before = folder / "record.json"
+    for each in files.read_json(before).get("unfinished", []) if before.exists() else []:
+        if {**told, "commit": each["commit"]} == each:
+            return each
+    return told
 
 
 def overlay(folder: Path, found: list[Cell], config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration that evaluates the sets of a record as `config` does."""
     place = os.path.relpath(folder.resolve(), ROOT)
     names = dict.fromkeys(cell.method for cell in found)
-    file = "{dataset}-{network}-ipc-{ipc}-seed-{seed}.safetensors"
+    file = "{network}/ipc-{ipc}/seed-{seed}/set.safetensors"
     imported = {
         f"{method.replace('-', '_').replace('@', '_after_')}_recorded": {
-            "file": f"{place}/{method}/{file}"
+            "file": f"{place}/{{dataset}}/{method}/{file}"
         }
         for method in names
     }
@@ -126,19 +150,27 @@ def overlay(folder: Path, found: list[Cell], config: Mapping[str, Any]) -> dict[
     }  # fmt: skip
 
 
-def page(folder: Path, evaluations: pd.DataFrame) -> str:
+def page(folder: Path, evaluations: pd.DataFrame | None) -> str:
     """Return the page of a record: its table, beside what is published."""
-    summary = tabulation.summarise(evaluations)
     published = tabulation.read_published(ROOT / "resources/published.csv")
     told = json.loads((folder / "record.json").read_text())
-    lines = [
-        f"# {folder.name}\n",
+    lines = [f"# {folder.name}\n"]
+    if told["unfinished"]:
+        lines += ["| unfinished | iterations done | goes on with commit |", "|---|---|---|"]
+        lines += [
+            f"| {Cell(*(each[part] for part in Cell._fields)).folder} | {each['iteration']} "
+            f"| {each['commit']} |"
+            for each in told["unfinished"]
+        ] + [""]
+    if evaluations is None:
+        return "\n".join(lines)
+    lines += [
         f"Commit {' and '.join(told['commits'])}, {told['hardware']['processor']}, PyTorch "
         f"{told['versions']['torch']}, {told['date']}. n networks, trained from scratch.\n",
         "| data set | method | ipc | network | tested | protocol | test accuracy | n | published |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in summary.itertuples():
+    for row in tabulation.summarise(evaluations).itertuples():
         same = published[
             (published["dataset"] == row.dataset) & (published["ipc"] == str(row.ipc))
             & (published["method"] == row.method) & (published["network"] == row.eval_network)
@@ -158,18 +190,11 @@ def page(folder: Path, evaluations: pd.DataFrame) -> str:
 
 
 def restore(folder: Path, results: Path) -> int:
-    """Put the sets of a record where a grid has them, and return how many; none is overwritten."""
+    """Put the cells of a record where a grid has them, and return how many; none is overwritten."""
     count = 0
-    for record in sorted(folder.glob("*/*.json")):
-        told = files.read_json(record)
-        dataset, method, network, ipc, seed = (told[part] for part in Cell._fields)
-        cell = Cell(dataset, method, network, str(ipc), seed)
-        place = results / cell.folder
-        if not place.exists():
-            place.mkdir(parents=True)
-            for part, suffix in PARTS.items():
-                if (source := folder / f"{name(cell)}{suffix}").exists():
-                    shutil.copyfile(source, place / part)
+    for cell in cells(folder, "**/*"):
+        if not (results / cell.folder).exists():
+            _copy(folder, results, cell, (*OF_SET, *OF_NETWORKS, UNFINISHED))
             count += 1
     return count
 
@@ -198,11 +223,12 @@ def main() -> None:
     try:
         if given.restore:
             record, results = given.places
-            print(f"{restore(record, results)} sets are there again")
+            print(f"{restore(record, results)} cells are there again")
         else:
             results, config, title = given.places
             date = datetime.datetime.now(datetime.UTC).date().isoformat()
-            publish(results, config, RECORDS / f"{date}-{title}")
+            there = sorted(RECORDS.glob(f"????-??-??-{title}"))
+            publish(results, config, there[-1] if there else RECORDS / f"{date}-{title}")
     except (InputError, ValueError) as error:
         sys.exit(f"error: {error}")
 

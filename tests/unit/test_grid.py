@@ -283,8 +283,9 @@ def test_the_protocols_by_data_set_and_network():
         "scale",
         "rotate",
     ]
-    assert rule("SVHN", ipc="1", protocol="idc")["cutmix"] == 0
-    assert "cutout" in rule("SVHN", ipc="1", protocol="idc")["augmentation"]
+    mixed = {name: rule(name, protocol="idc")["cutmix"] for name in ("MNIST", "SVHN", "CIFAR10")}
+    assert mixed == {"MNIST": 0.0, "SVHN": 0.5, "CIFAR10": 0.5}
+    assert "flip" not in rule("MNIST", protocol="idc")["augmentation"]
     assert short("CIFAR10", protocol="dcbench-none") == (300, [])
     for kind in ("autoaugment", "randaugment", "imagenet", "cifar"):
         assert short("CIFAR10", protocol=f"dcbench-{kind}") == (1000, [kind])

@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 from conftest import ROOT
-from pipeline import folder
+from pipeline import folder, iteration
 
 import dclib
 from dclib.data.synthetic import SyntheticSet
@@ -25,17 +25,25 @@ def record(project, *arguments, check=True):
 
 def test_a_record_is_published_trained_on_and_put_back(project):
     results = project.root / "results"
+    begun = results / folder("digits", "dc", seed=1)
+    begun.mkdir()
+    state = results / folder("digits", "dc") / "state.safetensors"
+    shutil.copyfile(state, begun / "checkpoint.safetensors")
     record(project, "results", "small.yaml", "small")
     (place,) = (project.root / "benchmarks/records").glob("*-small")
     names = {str(path.relative_to(place)) for path in place.rglob("*.safetensors")}
-    stem = "ConvNet-width4-ipc-1-seed-0.safetensors"
-    assert names == {f"{how}/{data}-{stem}" for how in EVERY for data in ("digits", "again")}
-    images, labels = dclib.load(place / f"dc/digits-{stem}").tensors
+    file, unfinished = "set.safetensors", folder("digits", "dc", seed=1)
+    assert names == {f"{unfinished}/checkpoint.safetensors"} | {
+        f"{folder(data, how)}/{file}" for how in EVERY for data in ("digits", "again")
+    }
+    images, labels = dclib.load(place / folder("digits", "dc") / file).tensors
     assert (images.shape, labels.tolist()) == ((10, 1, 8, 8), list(range(10)))
     rows = pd.read_csv(place / "evaluations.csv")
     dc = rows[(rows["method"] == "dc") & (rows["dataset"] == "digits")]["test_accuracy"]
     line = f"| digits | dc | 1 | ConvNet-width4 | ConvNet-width4 | dc | {dc.mean():.1f} ± "
-    assert line in (place / "README.md").read_text()
+    page = (place / "README.md").read_text()
+    assert line in page
+    assert f"| {unfinished} | {iteration(state)} | " in page
 
     # Its sets, trained on as the grid did, are the grid's.
     overlay = str(place.relative_to(project.root) / "evaluate.yaml")
@@ -52,12 +60,14 @@ def test_a_record_is_published_trained_on_and_put_back(project):
         assert made.fingerprint == again.fingerprint
 
     # A grid goes on from them.
+    kept_state = state.read_bytes()
     shutil.rmtree(results)
-    assert "4 sets are there again" in record(project, "--restore", str(place), "results").stdout
+    assert "7 cells are there again" in record(project, "--restore", str(place), "results").stdout
     project.configure(methods=["random", "dc"])
-    assert {rule for rule, _ in project.planned("table1")} == {"prepare", "evaluate", "table1"}
+    assert {rule for rule, _ in project.planned("table1")} == {"table1"}
+    assert (results / unfinished / "checkpoint.safetensors").read_bytes() == kept_state
     kept = (results / folder("digits", "dc") / "set.safetensors").read_bytes()
-    assert "0 sets are there again" in record(project, "--restore", str(place), "results").stdout
+    assert "0 cells are there again" in record(project, "--restore", str(place), "results").stdout
     assert (results / folder("digits", "dc") / "set.safetensors").read_bytes() == kept
 
 
