@@ -64,7 +64,7 @@ def test_a_record_is_published_trained_on_and_put_back(project):
     shutil.rmtree(results)
     assert "7 cells are there again" in record(project, "--restore", str(place), "results").stdout
     project.configure(methods=["random", "dc"])
-    assert {rule for rule, _ in project.planned("table1")} == {"table1"}
+    assert {rule for rule, _ in project.planned("table1")} == {"prepare", "table1"}
     assert (results / unfinished / "checkpoint.safetensors").read_bytes() == kept_state
     kept = (results / folder("digits", "dc") / "set.safetensors").read_bytes()
     assert "0 cells are there again" in record(project, "--restore", str(place), "results").stdout
