@@ -78,3 +78,17 @@ def test_the_commit_is_told():
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True, capture_output=True)
     assert provenance.commit().removesuffix("-dirty") == done.stdout.strip()
     assert provenance.commit(ROOT / "dclib") == ""
+
+
+@pytest.mark.parametrize("method", ["dc", "dm"])
+def test_a_released_set_has_the_recorded_accuracy(method):
+    (place,) = (ROOT / "benchmarks/records").glob("*-digits")
+    rows = pd.read_csv(place / "evaluations.csv").query("protocol == 'dc' and seed == 0")
+    recorded = rows[rows["method"] == method]["test_accuracy"]
+    data = dclib.read("digits")
+    file = f"digits/{method}/ConvNet-width32/ipc-1/seed-0/set.safetensors"
+    made = dclib.load_set(place / file, data)
+    found = dclib.evaluate(made, data, "ConvNet-width32", models=2).rows["test_accuracy"]
+    assert len(recorded) == 5 > 3 * recorded.std()  # points, so that the next line says something
+    assert abs(found.mean() - recorded.mean()) < 3 * recorded.std()
+    assert recorded.mean() > 10 + rows[rows["method"] == "random"]["test_accuracy"].mean()
