@@ -20,7 +20,7 @@ from torch.nn import functional
 from dclib import files
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import printable
-from dclib.pipeline import tabulation
+from dclib.pipeline import tabulation, typesetting
 from dclib.pipeline.paths import Cell
 from dclib.pipeline.tabulation import Work
 
@@ -65,8 +65,8 @@ def snapshots(work: Work) -> None:
 def cross_architecture(work: Work) -> None:
     """Write the table of sets condensed with one network and tested on others, and draw it."""
     table = tabulation.cross_architecture(work.rows(), work.settings["expected"])
-    shown, changed = tabulation.crossed(table), work.settings["changed"]
-    tabulation.write(table, work.outputs, tabulation.MEANING, shown, changed)
+    shown, changed = typesetting.crossed(table), work.settings["changed"]
+    typesetting.write(table, work.outputs, tabulation.MEANING, shown, changed)
     write(show_crossed(table), work.outputs)
 
 
