@@ -43,12 +43,12 @@ matplotlib.rcParams["font.family"] = [
 
 def condensed_sets(work: Work) -> None:
     """Draw the images of sets."""
-    write(show_sets([SyntheticSet.load(path) for path in work.inputs]), work.outputs)
+    write(show_sets([SyntheticSet.load(path) for path in work.inputs["set"]]), work.outputs)
 
 
 def accuracy_curves(work: Work) -> None:
     """Draw test accuracy against training epoch."""
-    write(show_curves(work.rows()), work.outputs)
+    write(show_curves(work.rows("curve")), work.outputs)
 
 
 def accuracy_by_iteration(work: Work) -> None:
@@ -58,7 +58,9 @@ def accuracy_by_iteration(work: Work) -> None:
 
 def snapshots(work: Work) -> None:
     """Draw the images of sets as they emerge."""
-    sets = {Cell.of(p.relative_to(work.results))[0]: SyntheticSet.load(p) for p in work.inputs}
+    sets = {
+        Cell.of(p.relative_to(work.results))[0]: SyntheticSet.load(p) for p in work.inputs["set"]
+    }
     write(show_emergence(sets, work.settings["iterations"]), work.outputs)
 
 

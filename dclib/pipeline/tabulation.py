@@ -45,26 +45,22 @@ class Work:
 
     Attributes:
         settings: of its description in `tables` or `figures`.
-        inputs: the files of the cells that are read.
-        data: the prepared data sets of these cells.
-        outputs: by name, each in a folder of the one of all results.
+        inputs: the files that are read, by the name of the output: see `Aggregate`; `data` are
+            the prepared data sets of their cells.
+        outputs: by name.
+        results: the folder of all results.
         published: the published figures.
     """
 
     settings: Mapping[str, Any]
-    inputs: Sequence[Path]
-    data: Sequence[Path]
+    inputs: Mapping[str, Sequence[Path]]
     outputs: Mapping[str, Path]
+    results: Path
     published: Path
 
-    def rows(self) -> pd.DataFrame:
-        """Return the rows of the inputs, or their curves: see `collect`."""
-        return collect(self.inputs, self.results)
-
-    @property
-    def results(self) -> Path:
-        """The folder of all results."""
-        return next(iter(self.outputs.values())).parent.parent
+    def rows(self, name: str = "rows") -> pd.DataFrame:
+        """Return the rows of the inputs, or where `name` says so their curves: see `collect`."""
+        return collect(self.inputs[name], self.results)
 
 
 def evaluations(work: Work) -> None:
@@ -76,7 +72,7 @@ def compared(work: Work) -> None:
     """Write the table of the paper that `number` in the settings names, beside what it says."""
     published = read_published(work.published)
     published = published[published["table"] == work.settings["number"]]
-    table = compare(work.rows(), published, work.data, work.settings["expected"])
+    table = compare(work.rows(), published, work.inputs["data"], work.settings["expected"])
     typesetting.write(table, work.outputs, COMPARED, changed=work.settings["changed"])
 
 

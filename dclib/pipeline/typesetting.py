@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -33,16 +33,12 @@ _TEX = {
 }
 
 
-def _pages(
-    shown: pd.DataFrame, changed: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of every protocol, and what it is."""
-    for name, rows in shown.groupby("protocol", sort=False):
-        known = PROTOCOLS.get(str(name))
-        meaning = known.meaning if known else "of the configuration"
-        but = ", ".join(changed.get(str(name), ()))
-        but = f" The configuration changes {but} of it." if but else ""
-        yield f"Protocol '{name}': {meaning}.{but}", rows.drop(columns="protocol")
+def meaning(protocol: str, changed: Mapping[str, Sequence[str]]) -> str:
+    """Return what a protocol is, and which of its settings the configuration changes."""
+    known = PROTOCOLS.get(protocol)
+    text = f"Protocol '{protocol}': {known.meaning if known else 'of the configuration'}."
+    but = ", ".join(changed.get(protocol, ()))
+    return f"{text} The configuration changes {but} of it." if but else text
 
 
 def write(
@@ -69,7 +65,8 @@ def write(
     note = f"{title} {PARTIAL}" if (table["n"] < table["n_of_grid"]).any() else title
     note = f"{note} {VALIDATED}" if "validation" in shown else note
     pages, in_tex = [], []
-    for number, (protocol, rows) in enumerate(_pages(shown, changed or {}), start=1):
+    for number, (name, rows) in enumerate(shown.groupby("protocol", sort=False), start=1):
+        protocol, rows = meaning(str(name), changed or {}), rows.drop(columns="protocol")
         text = rows.map(markdown).rename(columns=markdown)
         pages += [text.to_markdown(index=False, disable_numparse=True), protocol]
         text = rows.map(latex).rename(columns=latex)
@@ -106,7 +103,7 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
         else f"{row['network']}, tested on {row['eval_network']}"
         for _, row in table.iterrows()
     ]
-    shown["this run"] = _plus_minus(table["mean"], table["std"])
+    shown["this run"] = plus_minus(table["mean"], table["std"])
     shown["n"] = [
         str(n) if n == of_grid else f"{n} of {of_grid}"
         for n, of_grid in zip(table["n"], table["n_of_grid"], strict=True)
@@ -125,7 +122,7 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
     sources = [c.removesuffix("_difference") for c in columns if c.endswith("_difference")]
     for source in sources:
         if table[source].notna().any():
-            shown[source] = _plus_minus(table[source], table[f"{source}_std"])
+            shown[source] = plus_minus(table[source], table[f"{source}_std"])
             shown[f"vs {source}"] = [
                 "" if pd.isna(d) else f"{d:+.1f}" for d in table[f"{source}_difference"]
             ]
@@ -135,7 +132,7 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
 def crossed(table: pd.DataFrame) -> pd.DataFrame:
     """Return a cross-architecture table with a row for each condensing and a column for each
     tested network."""
-    cells = table.assign(shown=_plus_minus(table["mean"], table["std"]))
+    cells = table.assign(shown=plus_minus(table["mean"], table["std"]))
     index = ["protocol", "dataset", "ipc", "method", "network"]
     wide = cells.pivot(index=index, columns="eval_network", values="shown")
     wide = wide.reindex(
@@ -146,7 +143,8 @@ def crossed(table: pd.DataFrame) -> pd.DataFrame:
     return wide.rename_axis(columns=None).fillna("")
 
 
-def _plus_minus(means: "pd.Series[float]", stds: "pd.Series[float]") -> list[str]:
+def plus_minus(means: Iterable[float], stds: Iterable[float]) -> list[str]:
+    """Return means with their deviations, where there are any, as a table shows them."""
     return [
         "" if pd.isna(mean) else f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
         for mean, std in zip(means, stds, strict=True)
