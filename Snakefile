@@ -3,8 +3,8 @@
 #   snakemake --cores 1 --resources gpu=1                  everything in config.yaml
 #   snakemake --configfile config/demo.yaml --cores 2      minutes on a laptop
 #
-# Targets: all (default), table1, table2, scores, cross_architecture, ablations, figures, or the path of any
-# file under results/.
+# Targets: all (default), page, table1, table2, scores, cross_architecture, ablations, figures, or the path of
+# any file under results/.
 
 from snakemake.utils import min_version
 
@@ -22,7 +22,7 @@ rule all:
     input:
         # Every file of every cell, so that one that is missing is made again.
         PIPELINE.cell_files(),
-        PIPELINE.aggregate_files(".csv", ".md", ".tex", ".png", ".pdf"),
+        PIPELINE.aggregate_files(".csv", ".md", ".tex", ".png", ".pdf", ".html"),
 
 
 rule figures:

@@ -1,5 +1,5 @@
-# From the rows of every evaluation to the tables and figures of the paper: a rule for each of those
-# that dclib.pipeline describes.
+# From the rows of every evaluation to the tables and figures of the paper, and the page of them: a rule
+# for each of those that dclib.pipeline describes.
 
 for NAME, AGGREGATE in AGGREGATES.items():
 

@@ -26,6 +26,7 @@ with install_import_hook("dclib", "typecheck.checked"):
     import dclib.pipeline.drawing
     import dclib.pipeline.grid
     import dclib.pipeline.tabulation
+    import dclib.pipeline.typesetting
     import dclib.runner
 
 

@@ -1,4 +1,4 @@
-"""Rule of every table and figure: draw it up from cells of the grid."""
+"""Rule of every table and figure, and of the page: draw it up from cells of the grid."""
 
 import pkgutil
 from pathlib import Path
@@ -10,12 +10,13 @@ from dclib.pipeline.tabulation import Work
 snakemake = globals()["snakemake"]  # put there by Snakemake
 
 with job(snakemake) as running:
-    inputs = {name: [*map(Path, paths)] for name, paths in running.job.inputs.items()}
+    described, outputs = AGGREGATES[running.job.rule], running.job.files.outputs
+    first, place = next(iter(described.outputs.items()))
     work = Work(
         settings=running.job.settings,
-        data=inputs.pop("data"),
-        inputs=[path for paths in inputs.values() for path in paths],
-        outputs={name: Path(path) for name, path in running.job.files.outputs.items()},
+        inputs={name: [*map(Path, paths)] for name, paths in running.job.inputs.items()},
+        outputs={name: Path(path) for name, path in outputs.items()},
+        results=Path(outputs[first].removesuffix(f"/{place}")),
         published=Path(snakemake.scriptdir, "../resources/published.csv"),
     )
-    pkgutil.resolve_name(AGGREGATES[running.job.rule].make)(work)
+    pkgutil.resolve_name(described.make)(work)

@@ -1,4 +1,4 @@
-"""The layers of `dclib.networks.names` as PyTorch's modules."""
+"""The layers of `dclib.networks.parts` as PyTorch's modules."""
 
 import copy
 import functools
@@ -11,23 +11,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dclib.networks import names
+from dclib.networks import parts
 
 Shape = tuple[int, ...]
 
 _VECTOR = 16  # float32 numbers that AVX-512 takes at once
-_ACTIVATIONS: dict[names.Activation, Callable[[], nn.Module]] = {
+_ACTIVATIONS: dict[parts.Activation, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "relu": nn.ReLU,
     "leakyrelu": lambda: nn.LeakyReLU(0.01),
     "swish": nn.SiLU,
 }
-_NORMS: dict[names.Normalisation, Callable[[Shape], nn.Module]] = {
+_NORMS: dict[parts.Normalisation, Callable[[Shape], nn.Module]] = {
     "nonorm": lambda shape: nn.Identity(),
     "batchnorm": lambda shape: BatchNorm(shape[0]),
     "layernorm": lambda shape: LayerNorm(list(shape)),
     "instancenorm": lambda shape: GroupNorm(shape[0], shape[0]),
-    "groupnorm": lambda shape: GroupNorm(names.GROUPS, shape[0]),
+    "groupnorm": lambda shape: GroupNorm(parts.GROUPS, shape[0]),
 }
 
 
@@ -381,41 +381,41 @@ def own_gradient(
     return (gradient if key == "bias" else gradient * normalised).sum((0, 2, 3))
 
 
-def sequence(layers: names.Layers, shape: Shape) -> nn.Sequential:
+def sequence(layers: parts.Layers, shape: Shape) -> nn.Sequential:
     """Return layers with PyTorch's default initialisation, in order, from the global generator.
 
     Args:
         shape: of what the first of them gets, without the batch.
     """
-    modules, maps = nn.Sequential(), names.Maps(shape)
+    modules, maps = nn.Sequential(), parts.Maps(shape)
     for layer in layers:
         modules.append(_module(layer, maps.shape))
-        maps = layer.apply(maps, names.Tally())
+        maps = layer.apply(maps, parts.Tally())
     return modules
 
 
-def _module(layer: names.Layer, shape: Shape) -> nn.Module:
+def _module(layer: parts.Layer, shape: Shape) -> nn.Module:
     match layer:
-        case names.Conv(width, kernel, padding, stride, bias, first):
+        case parts.Conv(width, kernel, padding, stride, bias, first):
             kind = FirstConv if first else Conv
             return kind(shape[0], width, kernel, stride=stride, padding=padding, bias=bias)
-        case names.Norm(norm):
+        case parts.Norm(norm):
             return _NORMS[norm](shape)
-        case names.Act(activation):
+        case parts.Act(activation):
             return _ACTIVATIONS[activation]()
-        case names.MaxPool(kernel, stride, padding):
+        case parts.MaxPool(kernel, stride, padding):
             return nn.MaxPool2d(kernel, stride, padding)
-        case names.AvgPool(kernel, fast):
+        case parts.AvgPool(kernel, fast):
             return Pool() if fast else nn.AvgPool2d(kernel)
-        case names.ResponseNorm(channels, alpha, beta):
+        case parts.ResponseNorm(channels, alpha, beta):
             return ResponseNorm(channels, alpha, beta)
-        case names.Residual(body, shortcut):
+        case parts.Residual(body, shortcut):
             return Residual(
                 sequence(body, shape), sequence(shortcut, shape) if shortcut else nn.Identity()
             )
-        case names.Flatten():
+        case parts.Flatten():
             return nn.Flatten()
-        case names.Linear(width):
+        case parts.Linear(width):
             return Linear(math.prod(shape), width)
-    assert isinstance(layer, names.Pass)
+    assert isinstance(layer, parts.Pass)
     return nn.Identity()

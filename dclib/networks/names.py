@@ -6,207 +6,44 @@ A name is one of `NETWORKS`, and `ConvNet` may be followed by options in any ord
 `ConvNet-width64-batchnorm`. Plain `ConvNet` is the paper's: width 128, ReLU, instance norm, average
 pooling, and depth 3 (2 where images are too small for 3).
 
-A network is one entry: its layers as data. `dclib.networks.plans` makes modules of them; sizes,
-parameters and the memory that a forward pass keeps are worked out here.
+A network is one entry: its layers as data (`dclib.networks.parts`). `dclib.networks.plans` makes
+modules of them; sizes, parameters and the memory that a forward pass keeps are worked out here.
 """
 
 import dataclasses
 import functools
 import itertools
-import math
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from dclib.errors import InputError, did_you_mean
+from dclib.networks.parts import (
+    GROUPS,
+    RELU,
+    Act,
+    Activation,
+    AvgPool,
+    Conv,
+    Flatten,
+    Layers,
+    Linear,
+    Maps,
+    MaxPool,
+    Norm,
+    Normalisation,
+    Pass,
+    Residual,
+    ResponseNorm,
+    Size,
+    Tally,
+    through,
+)
 
-Size = tuple[int, int]  # height and width in pixels
-Activation = Literal["sigmoid", "relu", "leakyrelu", "swish"]
-Normalisation = Literal["nonorm", "batchnorm", "layernorm", "instancenorm", "groupnorm"]
 Pooling = Literal["nopool", "maxpool", "avgpool"]
 
-GROUPS = 4  # of groupnorm
 _PADDED = (28, 28)
-
-
-@dataclass
-class Maps:
-    """What one layer hands to the next."""
-
-    shape: tuple[int, ...]
-    kept: bool = False
-
-
-@dataclass
-class Tally:
-    """What the way of one image through a network adds up to."""
-
-    parameters: int = 0
-    kept: int = 0  # bytes of float32 that autograd keeps for the backward pass
-    fits: bool = True  # no map became smaller than a kernel
-    normed: float = math.inf  # the smaller side of the smallest map of which a norm takes the mean
-    batchnorm: bool = False
-
-    def keep(self, maps: Maps) -> Maps:
-        """Autograd keeps the maps, once, whoever asks for them."""
-        self.kept += 0 if maps.kept else 4 * math.prod(maps.shape)
-        maps.kept = True
-        return maps
-
-    def slide(self, maps: Maps, kernel: int, padding: int, stride: int) -> Size:
-        """Return the size of what a kernel makes of the maps."""
-        height, width = ((s + 2 * padding - kernel) // stride + 1 for s in maps.shape[1:])
-        self.fits &= min(height, width) > 0
-        return max(0, height), max(0, width)
-
-
-class Layer(ABC):
-    """A layer as data."""
-
-    @abstractmethod
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        """Return what it makes of `maps`, and add what that takes to `tally`."""
-
-
-Layers = tuple[Layer, ...]
-
-
-@dataclass(frozen=True)
-class Conv(Layer):
-    """A convolution; `first` for one that is made for images, which have few channels."""
-
-    width: int
-    kernel: int = 3
-    padding: int = 1
-    stride: int = 1
-    bias: bool = True
-    first: bool = False
-
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        tally.parameters += self.width * (maps.shape[0] * self.kernel**2 + self.bias)
-        size = tally.slide(tally.keep(maps), self.kernel, self.padding, self.stride)
-        return Maps((self.width, *size))
-
-
-@dataclass(frozen=True)
-class Norm(Layer):
-    """Subtracts a mean and divides by a deviation, and scales and shifts the result."""
-
-    kind: Normalisation
-
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        channels, *size = maps.shape
-        if self.kind == "nonorm":
-            return maps
-        tally.keep(maps)
-        tally.parameters += 2 * (math.prod(maps.shape) if self.kind == "layernorm" else channels)
-        if self.kind == "batchnorm":
-            tally.batchnorm = True
-            tally.kept += 2 * channels  # four statistics of a batch, shared by its images: say 8
-        else:  # the mean and the deviation of each group
-            groups = {"layernorm": 1, "instancenorm": channels, "groupnorm": GROUPS}[self.kind]
-            tally.kept += 2 * 4 * groups
-        if self.kind != "layernorm":
-            tally.normed = min(tally.normed, *size)
-        return Maps(maps.shape)
-
-
-@dataclass(frozen=True)
-class Act(Layer):
-    """An activation: sigmoid and ReLU keep what they return, the others what they get."""
-
-    kind: Activation
-
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        if self.kind in ("sigmoid", "relu"):
-            return tally.keep(Maps(maps.shape))
-        tally.keep(maps)
-        return Maps(maps.shape)
-
-
-@dataclass(frozen=True)
-class MaxPool(Layer):
-    """The largest of each square; where it was is an int64."""
-
-    kernel: int = 2
-    stride: int = 2
-    padding: int = 0
-
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        size = tally.slide(tally.keep(maps), self.kernel, self.padding, self.stride)
-        tally.kept += 8 * math.prod((maps.shape[0], *size))
-        return Maps((maps.shape[0], *size))
-
-
-@dataclass(frozen=True)
-class AvgPool(Layer):
-    """The means of squares; `fast` for those of 2x2 as `dclib.networks.layers.Pool`."""
-
-    kernel: int = 2
-    fast: bool = False
-
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        size = tally.slide(tally.keep(maps), self.kernel, 0, self.kernel)
-        return Maps((maps.shape[0], *size))
-
-
-@dataclass(frozen=True)
-class ResponseNorm(Layer):
-    """Each value divided by a power of 1 and the mean square of a few channels around it."""
-
-    channels: int
-    alpha: float
-    beta: float
-
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        tally.keep(maps)
-        channels, *size = maps.shape
-        tally.kept += 2 * 4 * math.prod((channels, *size))
-        return Maps(maps.shape)
-
-
-@dataclass(frozen=True)
-class Pass(Layer):
-    """Nothing, in a layer's place."""
-
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        return maps
-
-
-@dataclass(frozen=True)
-class Residual(Layer):
-    """ReLU of the sum of what some layers and a shortcut make of the same maps."""
-
-    body: Layers
-    shortcut: Layers = ()
-
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        _through(self.shortcut, maps, tally)
-        return tally.keep(Maps(_through(self.body, maps, tally).shape))
-
-
-@dataclass(frozen=True)
-class Flatten(Layer):
-    """Maps become one row of values."""
-
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        return maps
-
-
-@dataclass(frozen=True)
-class Linear(Layer):
-    """A fully connected layer."""
-
-    width: int
-
-    def apply(self, maps: Maps, tally: Tally) -> Maps:
-        tally.parameters += self.width * (math.prod(tally.keep(maps).shape) + 1)
-        return Maps((self.width,))
-
-
-RELU = Act("relu")
 
 
 class Options(NamedTuple):
@@ -480,11 +317,5 @@ def parse(name: str) -> Spec:
 def _tally(name: str, channels: int, image_size: Size, num_classes: int) -> Tally:
     """What the way of an image through a network, and its last layer, adds up to."""
     tally, layers = Tally(), parse(name).layers(image_size)
-    _through((*layers, Linear(num_classes)), Maps((channels, *image_size)), tally)
+    through((*layers, Linear(num_classes)), Maps((channels, *image_size)), tally)
     return tally
-
-
-def _through(layers: Layers, maps: Maps, tally: Tally) -> Maps:
-    for layer in layers:
-        maps = layer.apply(maps, tally)
-    return maps

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dclib.networks import layers, names
+from dclib.networks import layers, names, parts
 from dclib.seeding import Streams
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Network(nn.Module):
             return self.classifier(features.to(self.classifier.weight.dtype))
 
 
-def build(name: str, channels: int, image_size: names.Size, num_classes: int) -> Network:
+def build(name: str, channels: int, image_size: parts.Size, num_classes: int) -> Network:
     """Return a network with PyTorch's default initialisation, drawn from the global generator.
 
     Args:
@@ -59,7 +59,7 @@ def build(name: str, channels: int, image_size: names.Size, num_classes: int) ->
     spec.check(image_size)
     _warn(name, image_size)
     *body, last = layers.sequence(
-        (*spec.layers(image_size), names.Linear(num_classes)), (channels, *image_size)
+        (*spec.layers(image_size), parts.Linear(num_classes)), (channels, *image_size)
     )
     assert isinstance(last, nn.Linear)
     return Network(spec, nn.Sequential(*body), last)
@@ -90,7 +90,7 @@ def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 @functools.lru_cache(maxsize=256)
-def _warn(name: str, image_size: names.Size) -> None:
+def _warn(name: str, image_size: parts.Size) -> None:
     """Say once that a network does not suit images of this size."""
     if caution := names.parse(name).caution(image_size):
         log.warning("network '%s' on %dx%d images: %s", name, *image_size, caution)

@@ -20,7 +20,7 @@ from torch.nn import functional
 from dclib import files
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import printable
-from dclib.pipeline import tabulation
+from dclib.pipeline import tabulation, typesetting
 from dclib.pipeline.paths import Cell
 from dclib.pipeline.tabulation import Work
 
@@ -43,12 +43,12 @@ matplotlib.rcParams["font.family"] = [
 
 def condensed_sets(work: Work) -> None:
     """Draw the images of sets."""
-    write(show_sets([SyntheticSet.load(path) for path in work.inputs]), work.outputs)
+    write(show_sets([SyntheticSet.load(path) for path in work.inputs["set"]]), work.outputs)
 
 
 def accuracy_curves(work: Work) -> None:
     """Draw test accuracy against training epoch."""
-    write(show_curves(work.rows()), work.outputs)
+    write(show_curves(work.rows("curve")), work.outputs)
 
 
 def accuracy_by_iteration(work: Work) -> None:
@@ -58,15 +58,17 @@ def accuracy_by_iteration(work: Work) -> None:
 
 def snapshots(work: Work) -> None:
     """Draw the images of sets as they emerge."""
-    sets = {Cell.of(p.relative_to(work.results))[0]: SyntheticSet.load(p) for p in work.inputs}
+    sets = {
+        Cell.of(p.relative_to(work.results))[0]: SyntheticSet.load(p) for p in work.inputs["set"]
+    }
     write(show_emergence(sets, work.settings["iterations"]), work.outputs)
 
 
 def cross_architecture(work: Work) -> None:
     """Write the table of sets condensed with one network and tested on others, and draw it."""
     table = tabulation.cross_architecture(work.rows(), work.settings["expected"])
-    shown, changed = tabulation.crossed(table), work.settings["changed"]
-    tabulation.write(table, work.outputs, tabulation.MEANING, shown, changed)
+    shown, changed = typesetting.crossed(table), work.settings["changed"]
+    typesetting.write(table, work.outputs, tabulation.MEANING, shown, changed)
     write(show_crossed(table), work.outputs)
 
 

@@ -6,7 +6,8 @@ selects one, or else `whole`) with the first network, evaluated on the first net
 
 from dclib import methods
 from dclib.pipeline.aggregates import Aggregate, files
-from dclib.pipeline.grid import Evaluation, Grid
+from dclib.pipeline.expansion import Evaluation
+from dclib.pipeline.grid import Grid
 
 _PREFERRED = ("learnt", "imported", "selected", "whole")
 
@@ -57,7 +58,7 @@ FIGURES = {
         "figure1_condensed_sets",
         files("figures", "figure1_condensed_sets", "png", "pdf"),
         shown_sets,
-        "set",
+        ("set",),
         "dclib.pipeline.drawing:condensed_sets",
         caption="figure1.rst",
     ),
@@ -65,7 +66,7 @@ FIGURES = {
         "figure2_accuracy",
         files("figures", "figure2_accuracy", "png", "pdf"),
         shown,
-        "curve",
+        ("curve",),
         "dclib.pipeline.drawing:accuracy_curves",
         caption="figure2.rst",
     ),
@@ -73,7 +74,7 @@ FIGURES = {
         "accuracy_by_iteration",
         files("figures", "accuracy_by_iteration", "png", "pdf"),
         Grid.snapshots,
-        "rows",
+        ("rows",),
         "dclib.pipeline.drawing:accuracy_by_iteration",
         lambda grid: {"iterations": _by_iteration(grid)},
         caption="accuracy_by_iteration.rst",
@@ -82,7 +83,7 @@ FIGURES = {
         "snapshots",
         files("figures", "snapshots", "png", "pdf"),
         _emerging,
-        "set",
+        ("set",),
         "dclib.pipeline.drawing:snapshots",
         lambda grid: {"iterations": _by_iteration(grid)},
         caption="snapshots.rst",

@@ -18,14 +18,14 @@ from dclib.errors import InputError
 from dclib.methods.imported import places
 from dclib.methods.imported import settings as imported
 from dclib.networks import names as networks
-from dclib.pipeline import figures, tables
+from dclib.pipeline import figures, pages, tables
 from dclib.pipeline.aggregates import Aggregate
 from dclib.pipeline.description import BEFORE, Files, Job
 from dclib.pipeline.grid import Grid
 from dclib.pipeline.paths import Cell, Trained
 from dclib.teachers.reference import settings as reference
 
-AGGREGATES: Mapping[str, Aggregate] = {**tables.TABLES, **figures.FIGURES}
+AGGREGATES: Mapping[str, Aggregate] = {**tables.TABLES, **figures.FIGURES, **pages.PAGES}
 RULES = (
     "prepare", "whiten", "reference_network", "select", "import_set", "export", "condense",
     "evaluate", *AGGREGATES,
@@ -281,15 +281,19 @@ class Plan:
         return self._once(("evaluate", cell, tested), describe)
 
     def aggregate(self, name: str) -> Job:
-        """Return the job that draws up a table or a figure."""
+        """Return the job that draws up a table, a figure or the page."""
 
         def describe() -> tuple[Job, tuple[Job, ...]]:
             described = AGGREGATES[name]
             evaluations = described.evaluations(self.grid)
-            if described.reads == "set":
-                made = {"set": tuple(self.set(cell) for cell, _ in evaluations)}
-            else:
-                made = {described.reads: tuple(self.evaluate(*each) for each in evaluations)}
+            cells = dict.fromkeys(cell for cell, _ in evaluations if cell.ipc != "all")
+            jobs = [*map(self.set, cells), *(self.evaluate(*each) for each in evaluations)]
+            if described.gathers:
+                jobs += [self.aggregate(each) for each in self.aggregates() if each != name]
+            made = {
+                what: tuple(job for job in jobs if what in job.files.outputs)
+                for what in described.reads
+            }
             return self._job(
                 name,
                 {},

@@ -201,17 +201,27 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Return in which of cell, settings, code and data two marks differ, in words, or nothing."""
     told = []
     for part in ("cell", "settings"):
-        was, wanted = old.get(part), new[part]
-        was = was if isinstance(was, dict) else {}
+        was, wanted = old.get(part), _single(new[part])
+        was = _single(was) if isinstance(was, dict) else {}
         changed = [
             f"{key} {_shown(was, key)} -> {_shown(wanted, key)}"
             for key in sorted({*was, *wanted})
             if key not in was or key not in wanted or was[key] != wanted[key]
         ]
         if changed:
-            told.append(f"{part}: {', '.join(changed[:SHOWN])}{', ...' * (len(changed) > SHOWN)}")
+            more = len(changed) - SHOWN
+            told.append(f"{part}: {', '.join(changed[:SHOWN])}{f' and {more} more' * (more > 0)}")
     told += [f"{part} has changed" for part in ("code", "data") if old.get(part) != new[part]]
     return "; ".join(told)
+
+
+def _single(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """The settings that are no mapping themselves, those of one as `mapping[key]`."""
+    single: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{before}[{key}]" if before else key
+        single |= _single(value, name) if isinstance(value, dict) and value else {name: value}
+    return single
 
 
 def _shown(settings: Mapping[str, Any], key: str) -> str:

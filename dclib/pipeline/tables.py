@@ -7,7 +7,8 @@ from typing import Any
 from dclib import provenance
 from dclib.pipeline import paths
 from dclib.pipeline.aggregates import Aggregate, files
-from dclib.pipeline.grid import Evaluation, Grid, key_of
+from dclib.pipeline.expansion import Evaluation, key_of
+from dclib.pipeline.grid import Grid
 
 PUBLISHED = paths.WORKFLOW / "resources/published.csv"
 
@@ -23,7 +24,7 @@ def _described(
         name,
         {**files("tables", name, "csv", "md", "tex"), **more},
         evaluations,
-        "rows",
+        ("rows",),
         f"dclib.pipeline.{function}",
         settings,
         f"{name}.rst",
@@ -54,7 +55,7 @@ _ALL = (
         "evaluations",
         files("tables", "evaluations", "csv"),
         Grid.all_evaluations,
-        "rows",
+        ("rows",),
         "dclib.pipeline.tabulation:evaluations",
     ),
     _compared("table1", "1", Grid.evaluations),

@@ -1,21 +1,18 @@
 """From the rows of evaluations to the tables of the paper."""
 
-import csv
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from dclib import files
 from dclib.applications.evaluation import scores
-from dclib.applications.evaluation.protocols import PROTOCOLS
-from dclib.errors import InputError, one_line, printable
+from dclib.errors import InputError, one_line
 from dclib.networks import names
-from dclib.pipeline import integrity
+from dclib.pipeline import integrity, typesetting
 from dclib.pipeline.paths import Cell, Trained
 
 KEY = ["dataset", "method", "network", "ipc", "eval_network", "protocol"]
@@ -40,25 +37,6 @@ SCORED = (
     "protocol that is not there. No learning rate and no epoch is chosen by test "
     "accuracy, as the authors' code does."
 )
-VALIDATED = (
-    "`validation` is the mean accuracy in percent on images that are held out of the training."
-)
-PARTIAL = "Drawn up from part of the grid: some cells have fewer networks than it asks for."
-
-# What LaTeX takes for something else than it is, under every engine.
-_TEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    **{c: f"{{{c}}}" for c in '[]*"'},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "`": r"\textasciigrave{}",
-    "'": r"\textquotesingle{}",
-    "±": r"$\pm$",
-}
 
 
 @dataclass(frozen=True)
@@ -67,26 +45,22 @@ class Work:
 
     Attributes:
         settings: of its description in `tables` or `figures`.
-        inputs: the files of the cells that are read.
-        data: the prepared data sets of these cells.
-        outputs: by name, each in a folder of the one of all results.
+        inputs: the files that are read, by the name of the output: see `Aggregate`; `data` are
+            the prepared data sets of their cells.
+        outputs: by name.
+        results: the folder of all results.
         published: the published figures.
     """
 
     settings: Mapping[str, Any]
-    inputs: Sequence[Path]
-    data: Sequence[Path]
+    inputs: Mapping[str, Sequence[Path]]
     outputs: Mapping[str, Path]
+    results: Path
     published: Path
 
-    def rows(self) -> pd.DataFrame:
-        """Return the rows of the inputs, or their curves: see `collect`."""
-        return collect(self.inputs, self.results)
-
-    @property
-    def results(self) -> Path:
-        """The folder of all results."""
-        return next(iter(self.outputs.values())).parent.parent
+    def rows(self, name: str = "rows") -> pd.DataFrame:
+        """Return the rows of the inputs, or where `name` says so their curves: see `collect`."""
+        return collect(self.inputs[name], self.results)
 
 
 def evaluations(work: Work) -> None:
@@ -98,21 +72,21 @@ def compared(work: Work) -> None:
     """Write the table of the paper that `number` in the settings names, beside what it says."""
     published = read_published(work.published)
     published = published[published["table"] == work.settings["number"]]
-    table = compare(work.rows(), published, work.data, work.settings["expected"])
-    write(table, work.outputs, COMPARED, changed=work.settings["changed"])
+    table = compare(work.rows(), published, work.inputs["data"], work.settings["expected"])
+    typesetting.write(table, work.outputs, COMPARED, changed=work.settings["changed"])
 
 
 def scored(work: Work) -> None:
     """Write DD-Ranking's scores of every set."""
     told = (work.settings[name] for name in ("expected", "augmented", "taught"))
     table = score(work.rows(), *told)
-    write(table, work.outputs, SCORED, changed=work.settings["changed"])
+    typesetting.write(table, work.outputs, SCORED, changed=work.settings["changed"])
 
 
 def ablations(work: Work) -> None:
     """Write what a change of the network or of the distance does to the accuracy."""
     table = by_ablation(work.rows(), work.settings["ablations"])
-    write(table, work.outputs, MEANING, changed=work.settings["changed"])
+    typesetting.write(table, work.outputs, MEANING, changed=work.settings["changed"])
 
 
 def collect(paths: Iterable[Path], results: Path) -> pd.DataFrame:
@@ -314,125 +288,5 @@ def _add_published(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame
     return table
 
 
-def _pages(
-    shown: pd.DataFrame, changed: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of every protocol, and what it is."""
-    for name, rows in shown.groupby("protocol", sort=False):
-        known = PROTOCOLS.get(str(name))
-        meaning = known.meaning if known else "of the configuration"
-        but = ", ".join(changed.get(str(name), ()))
-        but = f" The configuration changes {but} of it." if but else ""
-        yield f"Protocol '{name}': {meaning}.{but}", rows.drop(columns="protocol")
-
-
-def write(
-    table: pd.DataFrame,
-    outputs: Mapping[str, Path],
-    title: str,
-    shown: pd.DataFrame | None = None,
-    changed: Mapping[str, Sequence[str]] | None = None,
-) -> None:
-    """Write a table as csv, md and tex, the latter two with a page for each protocol.
-
-    Args:
-        outputs: a path for each of the three.
-        title: what the numbers are; stands under the md and is the caption of the tex.
-        shown: what md and tex show, with a column `protocol`; every row of the table if None.
-        changed: the settings of known protocols that the configuration changes, by protocol.
-    """
-    path = outputs["csv"]
-    # The csv module does not see that a carriage return ends a line.
-    odd = table.select_dtypes(exclude="number").map(lambda text: "\r" in text).any(axis=None)
-    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL
-    files.write_text(path, table.round(4).to_csv(index=False, quoting=quoting))
-    shown = for_people(table) if shown is None else shown
-    note = f"{title} {PARTIAL}" if (table["n"] < table["n_of_grid"]).any() else title
-    note = f"{note} {VALIDATED}" if "validation" in shown else note
-    pages, in_tex = [], []
-    for number, (protocol, rows) in enumerate(_pages(shown, changed or {}), start=1):
-        text = rows.map(markdown).rename(columns=markdown)
-        pages += [text.to_markdown(index=False, disable_numparse=True), protocol]
-        text = rows.map(latex).rename(columns=latex)
-        label = f"tab:{path.stem}{f':{number}' if number > 1 else ''}"
-        caption = latex(f"{protocol} {note}")
-        in_tex.append(
-            text.to_latex(index=False, caption=caption, label=label, escape=False, position="htb")
-        )
-    files.write_text(outputs["md"], "\n\n".join([*pages, note]) + "\n")
-    files.write_text(outputs["tex"], "\n".join(in_tex))
-
-
-def markdown(text: str) -> str:
-    """Return a text for a cell of a table in Markdown, where it looks as it is."""
-    escaped = re.sub(r"[\\`*<>&\[\]$~|]", r"\\\g<0>", printable(text))
-    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)  # inside a word it is itself
-
-
-def latex(text: str) -> str:
-    """Return a text for LaTeX, where it looks as it is; beyond Latin letters xelatex is needed."""
-    escaped = "".join(_TEX.get(c, c) for c in printable(text))
-    return re.sub("-(?=-)", "-{}", escaped)  # two would become a dash
-
-
-def for_people(table: pd.DataFrame) -> pd.DataFrame:
-    """Round, join means with their deviations, and leave out what is empty or says nothing."""
-    shown = table[[c for c in ("protocol", "ablation", "dataset", "ipc") if c in table]].copy()
-    if "ratio_percent" in table:
-        shown["ratio %"] = [f"{ratio:.4g}" for ratio in table["ratio_percent"]]
-    shown["method"] = table["method"]
-    shown["network"] = [
-        row["network"]
-        if row["network"] == row["eval_network"]
-        else f"{row['network']}, tested on {row['eval_network']}"
-        for _, row in table.iterrows()
-    ]
-    shown["this run"] = _plus_minus(table["mean"], table["std"])
-    shown["n"] = [
-        str(n) if n == of_grid else f"{n} of {of_grid}"
-        for n, of_grid in zip(table["n"], table["n_of_grid"], strict=True)
-    ]
-    for column, name in (("over_random", "over random"), ("of_whole", "of whole")):
-        if column in table and table[column].notna().any():
-            sign = "+" if column == "over_random" else ""
-            shown[name] = ["" if pd.isna(v) else f"{v:{sign}.1f}" for v in table[column]]
-    for name in ("validation", "authors"):
-        if name in table and table[name].notna().any():
-            shown[name] = ["" if pd.isna(v) else f"{v:.1f}" for v in table[name]]
-    for name in ("hlr", "ior", "lrs", "ars"):
-        if name in table:
-            shown[name.upper()] = ["" if pd.isna(v) else f"{v:.3f}" for v in table[name]]
-    columns = map(str, table.columns)
-    sources = [c.removesuffix("_difference") for c in columns if c.endswith("_difference")]
-    for source in sources:
-        if table[source].notna().any():
-            shown[source] = _plus_minus(table[source], table[f"{source}_std"])
-            shown[f"vs {source}"] = [
-                "" if pd.isna(d) else f"{d:+.1f}" for d in table[f"{source}_difference"]
-            ]
-    return shown
-
-
-def crossed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a cross-architecture table with a row for each condensing and a column for each
-    tested network."""
-    cells = table.assign(shown=_plus_minus(table["mean"], table["std"]))
-    index = ["protocol", "dataset", "ipc", "method", "network"]
-    wide = cells.pivot(index=index, columns="eval_network", values="shown")
-    wide = wide.reindex(
-        index=pd.MultiIndex.from_frame(table[index].drop_duplicates()),
-        columns=list(dict.fromkeys(table["eval_network"])),
-    )
-    wide = wide.reset_index().rename(columns={"network": "condensed with"})
-    return wide.rename_axis(columns=None).fillna("")
-
-
 def _twin(network: str) -> str:
     return names.parse(network).twin
-
-
-def _plus_minus(means: "pd.Series[float]", stds: "pd.Series[float]") -> list[str]:
-    return [
-        "" if pd.isna(mean) else f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
-        for mean, std in zip(means, stds, strict=True)
-    ]

@@ -1,6 +1,7 @@
 """A network of one's own: this entry, in NETWORKS of dclib/networks/names.py, is all of it."""
 
-from dclib.networks.names import RELU, Architecture, Conv, MaxPool, Norm
+from dclib.networks.names import Architecture
+from dclib.networks.parts import RELU, Conv, MaxPool, Norm
 
 NETWORKS = {
     "TinyNet": Architecture(

@@ -14,7 +14,8 @@ from dclib.methods.siamese import Siamese
 from dclib.networks import names
 from dclib.networks import plans as networks
 from dclib.pipeline import settings as configuration
-from dclib.pipeline.grid import Cell, Grid
+from dclib.pipeline.grid import Grid
+from dclib.pipeline.paths import Cell
 from dclib.seeding import Streams
 from dclib.training.augmentation import dsa
 

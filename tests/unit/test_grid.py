@@ -7,8 +7,8 @@ from conftest import ROOT
 
 from dclib.errors import InputError
 from dclib.pipeline import settings
-from dclib.pipeline.grid import Cell, Grid
-from dclib.pipeline.paths import Trained
+from dclib.pipeline.grid import Grid
+from dclib.pipeline.paths import Cell, Trained
 
 CONFIG = settings.load([ROOT / "config.yaml"])
 NO_TABLES = {"table2": None, "cross_architecture": None, "ablations": None}

@@ -64,7 +64,10 @@ def test_files_that_cannot_be_read(tmp_path, hashes, monkeypatch):
         hashes.content({})
 
 
-MARK = {"cell": {"seed": 0}, "settings": {"lr": 0.1, "epochs": 3}, "code": "c", "data": "d"}
+MARK = {
+    "cell": {"seed": 0}, "settings": {"lr": 0.1, "epochs": 3, "of": {"a/b": 1}}, "code": "c",
+    "data": "d",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -74,14 +77,16 @@ MARK = {"cell": {"seed": 0}, "settings": {"lr": 0.1, "epochs": 3}, "code": "c", 
         ({"code": "x"}, "code has changed"),
         ({"data": "x"}, "data has changed"),
         ({"cell": {"seed": 1}}, "cell: seed 0 -> 1"),
-        ({"settings": {"epochs": 3, "lr": 0.1}}, ""),
-        ({"settings": {"lr": 0.2, "epochs": 3}}, "settings: lr 0.1 -> 0.2"),
-        ({"settings": {"lr": 0.1}}, "settings: epochs 3 -> none"),
+        ({"settings": {"of": {"a/b": 1}, "epochs": 3, "lr": 0.1}}, ""),
+        ({"settings": {**MARK["settings"], "lr": 0.2}}, "settings: lr 0.1 -> 0.2"),
+        ({"settings": {"lr": 0.1, "of": {"a/b": 1}}}, "settings: epochs 3 -> none"),
         ({"settings": {**MARK["settings"], "a": None}}, "settings: a none -> null"),
         ({"settings": dict.fromkeys("abcd", 1)},
-         "settings: a none -> 1, b none -> 1, c none -> 1, ..."),
+         "settings: a none -> 1, b none -> 1, c none -> 1 and 4 more"),
+        ({"settings": {**MARK["settings"], "of": {"a/b": 2, "c": {"d": 1}, "e": {}}}},
+         "settings: of[a/b] 1 -> 2, of[c][d] none -> 1, of[e] none -> {}"),
         ({"settings": {"lr": 0.2}, "code": "x"},
-         "settings: epochs 3 -> none, lr 0.1 -> 0.2; code has changed"),
+         "settings: epochs 3 -> none, lr 0.1 -> 0.2, of[a/b] 1 -> none; code has changed"),
     ],
 )  # fmt: skip
 def test_what_differs_is_said(change, why):

@@ -14,7 +14,7 @@ from dclib import files, provenance
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
 from dclib.methods.random.method import select
-from dclib.pipeline import drawing, tabulation
+from dclib.pipeline import drawing, tabulation, typesetting
 from dclib.seeding import Streams
 from dclib.tensors import write_tensors
 
@@ -121,7 +121,7 @@ def test_table1(grid, tmp_path):
     assert table["over_random"].tolist()[:2] == [32.0, 0.0]
     assert table["over_random"].isna().tolist() == [False, False, True, True]
     assert table["of_whole"].tolist() == pytest.approx([100 * m / 99 for m in (92, 60, 97.5, 99)])
-    tabulation.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.")
+    typesetting.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.")
     back = pd.read_csv(tmp_path / "t.csv", dtype={"ipc": str})
     assert back["mean"].tolist() == [92.0, 60.0, 97.5, 99.0]
     text = (tmp_path / "t.md").read_text()
@@ -153,7 +153,9 @@ def test_protocols_have_pages_and_are_compared_with_their_like(grid, tmp_path):
     assert dsa["of_whole"][0] == pytest.approx(100 * 82 / 88)
     assert dsa["paper"].isna().all()  # what was published for dc is compared with dc
     changed = {"dsa": ["epochs", "lr"]}
-    tabulation.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.", changed=changed)
+    typesetting.write(
+        table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.", changed=changed
+    )
     text = (tmp_path / "t.md").read_text()
     assert text.count("The configuration changes epochs, lr of it.") == 1
     assert text.index("Protocol 'dc': of DC") < text.index("Protocol 'dsa': of DSA")
@@ -182,7 +184,7 @@ def test_scores_of_dd_ranking_worked_by_hand(grid, tmp_path):
     # beta = 0.5 * 0.22 + 0.5 * 0.32 = 0.27, e^0.27 = 1.309964
     assert table["ars"].isna().tolist() == [True, False]
     assert table["ars"][1] == pytest.approx((1.309964 - 0.367879) / 2.350402, abs=1e-5)
-    tabulation.write(table, outputs(tmp_path, "s", "csv", "md", "tex"), tabulation.SCORED)
+    typesetting.write(table, outputs(tmp_path, "s", "csv", "md", "tex"), tabulation.SCORED)
     assert "| 0.070 | 0.320 | 0.326 |" in (tmp_path / "s.md").read_text()
     # HLR is of hard labels, and there is none where a teacher labels.
     again = tabulation.score(rows, keys, augmented, augmented)
@@ -212,7 +214,7 @@ def test_cross_architecture(crossing, tmp_path):
     }
     table = tabulation.cross_architecture(tabulation.collect(crossing, tmp_path), expected)
     files_ = outputs(tmp_path, "x", "csv", "md", "tex")
-    tabulation.write(table, files_, "A title.", tabulation.crossed(table))
+    typesetting.write(table, files_, "A title.", typesetting.crossed(table))
     lines = (tmp_path / "x.md").read_text().splitlines()
     assert lines[0].replace(" ", "") == "|dataset|ipc|method|condensedwith|MLP|LeNet|ConvNet|"
     assert lines[2].replace(" ", "") == "|MNIST|1|dc|MLP|51.0±1.0|52.0±1.0|53.0±1.0|"
@@ -232,7 +234,7 @@ def test_ablations(crossing, tmp_path):
     table = tabulation.by_ablation(tabulation.collect(crossing, tmp_path), expected)
     assert table["ablation"].tolist() == ["tested", "tested", "condensed", "condensed"]
     assert table["mean"].tolist() == [51.0, 52.0, 61.0, 51.0]
-    tabulation.write(table, outputs(tmp_path, "a", "csv", "md", "tex"), "A title.")
+    typesetting.write(table, outputs(tmp_path, "a", "csv", "md", "tex"), "A title.")
     text = (tmp_path / "a.md").read_text()
     assert "MLP, tested on LeNet" in text
     assert "2 of 4" in text
@@ -274,7 +276,7 @@ def test_names_are_text_in_tables(tmp_path):
         {"ablation": NAMES, "dataset": "d", "ipc": "1", "method": "dc", "network": "n",
          "eval_network": "n", "protocol": "dc", "mean": 1.0, "std": 0.5, "n": 2, "n_of_grid": 2}
     )  # fmt: skip
-    tabulation.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.")
+    typesetting.write(table, outputs(tmp_path, "t", "csv", "md", "tex"), "A title.")
     back = pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)
     assert list(back["ablation"]) == NAMES
     markdown = (tmp_path / "t.md").read_text(encoding="utf-8").splitlines()

@@ -15,7 +15,9 @@ from dclib.data.synthetic import SyntheticSet
 
 # Tests of the finished grid run in one process; the others run anywhere.
 
-AGGREGATES = {"evaluations", "table1", "scores", "figure1_condensed_sets", "figure2_accuracy"}
+AGGREGATES = {
+    "evaluations", "table1", "scores", "figure1_condensed_sets", "figure2_accuracy", "page",
+}  # fmt: skip
 
 
 def test_everything_of_the_contract_is_made(finished):
@@ -145,7 +147,7 @@ def test_a_deleted_evaluation(project):
     assert {pair for pair in planned if pair[0] == "evaluate"} == {
         ("evaluate", f"{place}/eval/ConvNet-width4.csv")
     }
-    assert {rule for rule, _ in planned} == {"evaluate", "evaluations", "table1", "scores"}
+    assert {rule for rule, _ in planned} == {"evaluate", "evaluations", "table1", "scores", "page"}
     project.snakemake("--cores", "1")
     assert project.planned() == set()
 
@@ -186,7 +188,7 @@ def test_the_other_tables_are_planned(tmp_path):
 
 def test_a_changed_published_figure(project):
     project.edit("resources/published.csv", "91.94", "91.95")
-    assert {rule for rule, _ in project.planned()} == {"table1"}
+    assert {rule for rule, _ in project.planned()} == {"table1", "page"}
 
 
 CELLS = {"prepare", "select", "condense", "evaluate"}

@@ -18,7 +18,7 @@ DC = folder("digits", "dc")
 SET, ROWS = f"{DC}/set.safetensors", f"{DC}/eval/ConvNet-width4.csv"
 MADE_FROM_DC = {("condense", SET), ("evaluate", ROWS)}
 AGGREGATES = {
-    "evaluations", "table1", "scores", "figure1_condensed_sets", "figure2_accuracy",
+    "evaluations", "table1", "scores", "figure1_condensed_sets", "figure2_accuracy", "page",
 }  # fmt: skip
 
 
