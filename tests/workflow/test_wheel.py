@@ -177,7 +177,7 @@ def test_dependencies_are_told_once():
     ]
     pins = {canonicalize_name(each.name): str(each.specifier)[2:] for each in lock}
     assert len(pins) == len(lock)
-    for told in (*project["dependencies"], *extra["workflow"], *extra["dev"]):
+    for told in (*project["dependencies"], *extra["workflow"], *extra["dev"], *extra["docs"]):
         asked = Requirement(told)
         assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), told
     for name in pins:  # which there are for Linux alone

@@ -1,0 +1,94 @@
+"""What MkDocs does not do by itself: pages from files that stand elsewhere, and formulas.
+
+A file is shown where a reader of the repository looks for it and on the site, and links between
+them are written for the former. Formulas are drawn when the site is built, so that reading them
+needs no script.
+"""
+
+import html
+import io
+import posixpath
+import re
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.mathtext import MathTextParser
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).resolve().parent.parent
+# Files outside docs/, and the pages that they are.
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "benchmarks/README.md": "benchmarks.md",
+    "config/README.md": "overlays.md",
+}
+ROOMS = ("face", "methods", "data", "training", "applications", "networks", "runner")
+_LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)")
+_FORMULA = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_INK = "#123456"  # stands for the colour of the text
+
+
+def on_files(files, config):
+    """Add the pages that are not in docs/."""
+    for source, page in PAGES.items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text("utf-8")))
+    for room in ROOMS:
+        files.append(File.generated(config, f"api/{room}.md", content=api(room)))
+    return files
+
+
+def api(room):
+    """Return the page of a room of dclib: every module of it, from its docstrings."""
+    place = ROOT / "dclib" / room
+    paths = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    modules = [name.removesuffix(".__init__") for name in names]
+    return "\n".join([f"# dclib.{room}", "", *(f"::: {name}\n" for name in modules)])
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Turn links between files of the repository into links between pages, and draw formulas."""
+    own = page.file.src_uri
+    source = {shown: path for path, shown in PAGES.items()}.get(own, f"docs/{own}")
+
+    def link(match):
+        image, text, target = match.groups()
+        path, _, anchor = target.partition("#")
+        if not path or re.match(r"[a-z]+:", target):
+            return match[0]
+        found = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+        if not (ROOT / found).exists():
+            raise PluginError(f"{source}: the link to {target} leads nowhere")
+        shown = PAGES.get(found) or (found.startswith("docs/") and found.removeprefix("docs/"))
+        if not shown or files.get_file_from_path(shown) is None:
+            return text  # code, which the site does not show
+        relative = posixpath.relpath(shown, posixpath.dirname(own) or ".")
+        return f"{image}[{text}]({relative}{'#' if anchor else ''}{anchor})"
+
+    return _FORMULA.sub(lambda match: drawn(match[1]), _LINK.sub(link, markdown))
+
+
+def drawn(formula):
+    """Return a formula as SVG, each line of it for itself."""
+    lines = [" ".join(line.split()) for line in formula.strip().split(r"\\")]
+    return "\n".join(f'<div class="formula">{svg(line)}</div>' for line in lines)
+
+
+def svg(formula):
+    """Return one line of TeX as inline SVG, in the colour of the text."""
+    with rc_context({"mathtext.fontset": "cm", "svg.hashsalt": formula}):
+        text, font = f"${formula}$", FontProperties(size=13)
+        width, height, depth, *_ = MathTextParser("path").parse(text, dpi=72, prop=font)
+        figure, out = Figure(figsize=((width + 2) / 72, (height + 2) / 72)), io.StringIO()
+        baseline = (depth + 1) / (height + 2)
+        figure.text(0, baseline, text, fontproperties=font, color=_INK)
+        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(out, format="svg", transparent=True, metadata=metadata)
+    image = out.getvalue().replace(_INK, "currentColor")
+    image = re.sub(r"\n\s*", " ", image[image.index("<svg") :])
+    return image.replace("<svg", f'<svg role="img" aria-label="{html.escape(formula)}"', 1)
