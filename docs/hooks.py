@@ -5,8 +5,10 @@ them are written for the former. Formulas are drawn when the site is built, so t
 needs no script.
 """
 
+import ast
 import html
 import io
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -27,7 +29,15 @@ PAGES = {
     "benchmarks/README.md": "benchmarks.md",
     "config/README.md": "overlays.md",
 }
-ROOMS = ("face", "methods", "data", "training", "applications", "networks", "runner")
+ROOMS = {
+    "face": "import dclib",
+    "methods": "Methods",
+    "data": "Data",
+    "training": "Training",
+    "applications": "Applications",
+    "networks": "Networks",
+    "runner": "The runner",
+}
 _LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)")
 _FORMULA = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INK = "#123456"  # stands for the colour of the text
@@ -47,8 +57,16 @@ def api(room):
     place = ROOT / "dclib" / room
     paths = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
-    modules = [name.removesuffix(".__init__") for name in names]
-    return "\n".join([f"# dclib.{room}", "", *(f"::: {name}\n" for name in modules)])
+    lines = [f"# {ROOMS[room]}", ""]
+    for path, name in zip(paths, names, strict=True):
+        if len(ast.parse(path.read_text("utf-8")).body) == 1:
+            continue  # a docstring alone
+        module = name.removesuffix(".__init__")
+        options = {"toc_label": module.removeprefix("dclib.")}
+        if room == "face":  # what is imported from other rooms is told there
+            options["members"] = re.findall(r"^def ([a-z]\w*)", path.read_text("utf-8"), re.M)
+        lines += [f"::: {module}", f"    options: {json.dumps(options)}", ""]
+    return "\n".join(lines)
 
 
 def on_page_markdown(markdown, page, config, files):
@@ -82,7 +100,7 @@ def drawn(formula):
 def svg(formula):
     """Return one line of TeX as inline SVG, in the colour of the text."""
     with rc_context({"mathtext.fontset": "cm", "svg.hashsalt": formula}):
-        text, font = f"${formula}$", FontProperties(size=13)
+        text, font = f"${formula}$", FontProperties(size=14)
         width, height, depth, *_ = MathTextParser("path").parse(text, dpi=72, prop=font)
         figure, out = Figure(figsize=((width + 2) / 72, (height + 2) / 72)), io.StringIO()
         baseline = (depth + 1) / (height + 2)
