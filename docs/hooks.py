@@ -1,8 +1,8 @@
 """What MkDocs does not do by itself: pages from files that stand elsewhere, and formulas.
 
 A file is shown where a reader of the repository looks for it and on the site, and links between
-them are written for the former. Formulas are drawn when the site is built, so that reading them
-needs no script.
+them are written for the former; code that a page links to is a page as well. Formulas are drawn
+when the site is built, so that reading them needs no script.
 """
 
 import ast
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import MathTextParser
 from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File
+from mkdocs.structure.files import File, InclusionLevel
 
 ROOT = Path(__file__).resolve().parent.parent
 # Files outside docs/, and the pages that they are.
@@ -49,7 +49,42 @@ def on_files(files, config):
         files.append(File.generated(config, page, content=(ROOT / source).read_text("utf-8")))
     for room in ROOMS:
         files.append(File.generated(config, f"api/{room}.md", content=api(room)))
+    pages = {source_of(file.src_uri) for file in files.documentation_pages()}
+    for page in sorted(page for page in pages if (ROOT / page).is_file()):
+        for _, _, target in _LINK.findall((ROOT / page).read_text("utf-8")):
+            found = linked(page, target)
+            if found and found not in pages and found.suffix != ".png":
+                pages.add(found)
+                shown = File.generated(config, f"code/{found}.md", content=code(found))
+                shown.inclusion = InclusionLevel.NOT_IN_NAV
+                files.append(shown)
     return files
+
+
+def source_of(page):
+    """Return the file of the repository that a page of the site is."""
+    return {shown: Path(path) for path, shown in PAGES.items()}.get(page, Path("docs", page))
+
+
+def linked(source, target):
+    """Return the file or folder that a link in a file of the repository leads to, if it is one."""
+    path = target.partition("#")[0]
+    if not path or re.match(r"[a-z]+:", target):
+        return None
+    found = Path(posixpath.normpath(source.parent / path))
+    if not (ROOT / found).exists():
+        raise PluginError(f"{source}: the link to {target} leads nowhere")
+    return found
+
+
+def code(place):
+    """Return the page of a file of code, or of a folder of them."""
+    paths = sorted((ROOT / place).glob("*.py")) or [ROOT / place]
+    lines = [f"# {place}", ""]
+    for path in paths:
+        lines += [f"## {path.name}", ""] if len(paths) > 1 else []
+        lines += [f"```{path.suffix[1:]}", path.read_text("utf-8").rstrip(), "```", ""]
+    return "\n".join(lines)
 
 
 def api(room):
@@ -72,21 +107,20 @@ def api(room):
 def on_page_markdown(markdown, page, config, files):
     """Turn links between files of the repository into links between pages, and draw formulas."""
     own = page.file.src_uri
-    source = {shown: path for path, shown in PAGES.items()}.get(own, f"docs/{own}")
+    if own.startswith(("api/", "code/")):
+        return markdown
 
     def link(match):
         image, text, target = match.groups()
-        path, _, anchor = target.partition("#")
-        if not path or re.match(r"[a-z]+:", target):
+        found = linked(source_of(own), target)
+        if found is None:
             return match[0]
-        found = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-        if not (ROOT / found).exists():
-            raise PluginError(f"{source}: the link to {target} leads nowhere")
-        shown = PAGES.get(found) or (found.startswith("docs/") and found.removeprefix("docs/"))
-        if not shown or files.get_file_from_path(shown) is None:
-            return text  # code, which the site does not show
+        shown = PAGES.get(str(found), f"code/{found}.md")
+        if found.parts[0] == "docs":
+            shown = str(found.relative_to("docs"))
+        _, hash, anchor = target.partition("#")
         relative = posixpath.relpath(shown, posixpath.dirname(own) or ".")
-        return f"{image}[{text}]({relative}{'#' if anchor else ''}{anchor})"
+        return f"{image}[{text}]({relative}{hash}{anchor})"
 
     return _FORMULA.sub(lambda match: drawn(match[1]), _LINK.sub(link, markdown))
 

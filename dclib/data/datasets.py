@@ -31,8 +31,8 @@ class ImageDataset:
         mean: one number a channel, of pixel values scaled to [0, 1].
         std: likewise.
         class_names: one a class, in the order of the labels.
-        validation_images: what is neither trained on nor tested on at the end; None where nothing is
-            held out.
+        validation_images: what is neither trained on nor tested on at the end; None where nothing
+            is held out.
         validation_labels: likewise.
     """
 

@@ -21,8 +21,8 @@ class Published(NamedTuple):
         files: of each file that is read its MD5 or, where only that of its archive is published,
             its size in bytes.
         folder: where these are, below the folder of all data sets.
-        mean: of every channel of the training images, as the field's code has it; where it has none,
-            it is computed.
+        mean: of every channel of the training images, as the field's code has it; where it has
+            none, it is computed.
         std: likewise.
         statistics: where mean and std are from.
         characters: digits or letters, which are not themselves in a mirror.

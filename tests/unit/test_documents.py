@@ -39,7 +39,7 @@ from dclib.pipeline.plan import AGGREGATES, RULES, files
 AROUND = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "config/README.md")
 PAGES = [*AROUND, *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-SYSTEM = {".", "cat", "cd", "git", "mkdir", "scancel", "sed", "sinfo", "squeue", "tmux"}
+SYSTEM = {".", "cat", "cd", "cp", "git", "mkdir", "scancel", "sed", "sinfo", "squeue", "tmux"}
 PATTERNS = [
     re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)))
     for rule in RULES
@@ -158,7 +158,8 @@ def test_yaml_is_an_overlay(page):
 def test_commands_are_known(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path(command.CONFIG).touch()  # as in a folder after `dclib init`
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    written = "".join(blocks(page, "sh")).replace("\\\n", "")
+    lines = written.splitlines()
     prose = BLOCK.sub("", text(page))
     said = [" ".join(words.split()) for words in re.findall(r"`([^`]+)`", prose)]
     lines += [words for words in said if re.match(r"(snakemake|make|dclib|python|pip) \S", words)]
