@@ -79,7 +79,7 @@ def linked(source, target):
 
 def code(place):
     """Return the page of a file of code, or of a folder of them."""
-    paths = sorted((ROOT / place).glob("*.py")) or [ROOT / place]
+    paths = sorted((ROOT / place).glob("[!_]*.py")) or [ROOT / place]
     lines = [f"# {place}", ""]
     for path in paths:
         lines += [f"## {path.name}", ""] if len(paths) > 1 else []
