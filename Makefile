@@ -5,6 +5,7 @@
 # make test   set up and run the tests
 # make test-slurm   run the tests on a SLURM that they bring up, as root on Debian or Ubuntu
 # make dist   build the sdist and the wheel
+# make docs   build the documentation in build/site
 # make check  linters and type checker;  make benchmark  time it beside the plain loop
 # make gpu-check   is the GPU's path right, and how fast? In parts of 8 minutes, call it again
 PYTHON ?= python3
@@ -14,7 +15,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-all status test test-slurm check dist benchmark gpu-check setup lock clean
+.PHONY: demo demo-all status test test-slurm check docs dist benchmark gpu-check setup lock clean
 
 DEMO := snakemake --configfile config/demo.yaml --cores $(CORES)
 FIGURES := results/demo/figures/figure1_condensed_sets.png results/demo/figures/figure2_accuracy.png
@@ -46,6 +47,11 @@ check: $(READY)
 	snakefmt --check Snakefile rules
 	mypy
 	snakemake --lint
+	codespell
+
+# In strict mode: a link that leads nowhere ends it.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 
 # An sdist, and a wheel that is built from it alone, in dist/.
 dist: $(READY)
@@ -72,7 +78,7 @@ $(READY): requirements.lock
 # Renew requirements.lock from the ranges in pyproject.toml, in an environment of its own.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet ".[workflow,dev]"
+	build/lock/bin/python -m pip install --quiet ".[workflow,dev,docs]"
 	build/lock/bin/python -m pip freeze --exclude dclib \
 	  | sed -E 's/^((nvidia|cuda|triton)[^ ]*)$$/\1 ; sys_platform == "linux"/' > requirements.lock
 

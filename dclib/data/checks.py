@@ -31,11 +31,15 @@ class Arrays(NamedTuple):
     """Both splits of a data set as its source has them.
 
     Attributes:
-        train_images, test_images: uint8, of shape [n, channels, height, width].
-        train_labels, test_labels: integers, of shape [n].
+        train_images: uint8, of shape [n, channels, height, width].
+        train_labels: integers, of shape [n].
+        test_images: as those of the training split.
+        test_labels: as those of the training split.
         class_names: one a class, in the order of the labels.
-        mean, std: one number a channel, of pixels from 0 to 1, where they have been published.
-        validation_images, validation_labels: as those of the other splits, where there are any.
+        mean: one number a channel, of pixels from 0 to 1, where it has been published.
+        std: likewise.
+        validation_images: as those of the other splits, where there are any.
+        validation_labels: likewise.
     """
 
     train_images: np.ndarray

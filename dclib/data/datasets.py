@@ -24,12 +24,16 @@ class ImageDataset:
 
     Attributes:
         name: what paths and tables call it.
-        train_images, test_images: uint8, 0 to 255.
-        train_labels, test_labels: class indices.
-        mean, std: one number a channel, of pixel values scaled to [0, 1].
+        train_images: uint8, 0 to 255.
+        train_labels: class indices.
+        test_images: as those of the training split.
+        test_labels: as those of the training split.
+        mean: one number a channel, of pixel values scaled to [0, 1].
+        std: likewise.
         class_names: one a class, in the order of the labels.
-        validation_images, validation_labels: what is neither trained on nor tested on at the end;
-            None where nothing is held out.
+        validation_images: what is neither trained on nor tested on at the end; None where nothing
+            is held out.
+        validation_labels: likewise.
     """
 
     name: str

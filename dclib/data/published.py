@@ -13,15 +13,17 @@ class Published(NamedTuple):
     """A data set, and what a plan has to know of it.
 
     Attributes:
-        channels, size: of its images, which are square.
+        channels: of its images.
+        size: of these, which are square.
         names: of its classes, as torchvision has them; none where only the files tell.
         counts: the training images of each class, or one number for all; where they are not known,
             what the smallest class has at most.
         files: of each file that is read its MD5 or, where only that of its archive is published,
             its size in bytes.
         folder: where these are, below the folder of all data sets.
-        mean, std: of every channel of the training images, as the field's code has them; where it
-            has none, they are computed.
+        mean: of every channel of the training images, as the field's code has it; where it has
+            none, it is computed.
+        std: likewise.
         statistics: where mean and std are from.
         characters: digits or letters, which are not themselves in a mirror.
         kind: torchvision's class, if it is called otherwise.

@@ -207,7 +207,8 @@ class SyntheticSet:
         counts.
 
         Args:
-            classes, ipc: how many classes, and images of each, are shown at most; None for all.
+            classes: how many are shown at most; None for all.
+            ipc: how many images of each are shown at most; None for all.
         """
         seen = self.decoded()
         count = len(self.metadata["class_names"][:classes])

@@ -1,8 +1,6 @@
 """Which images are used: classes, held out, limited; archives as people have them."""
 
-import csv
 import dataclasses
-import re
 from collections import Counter
 
 import numpy as np
@@ -11,7 +9,6 @@ import torch
 from conftest import ROOT
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from dclib.applications.evaluation.evaluate import Evaluation
@@ -307,19 +304,3 @@ def test_the_validation_split_of_an_archive(tmp_path):
     for call in (sources.look, sources.read):
         with pytest.raises(InputError, match=r"validation is 0[.]1, and it has validation images"):
             call({**own, "validation": 0.1})
-
-
-def test_a_table_of_paths_becomes_a_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    rows = [(f"p/{s}{c}.png", c, s) for s in ("train", "test") for c in ("1", "cat")]
-    (tmp_path / "p").mkdir()
-    for i, (path, _, _) in enumerate(rows):
-        Image.fromarray(np.full((4, 4), i, np.uint8)).save(path)
-    with (tmp_path / "pictures.csv").open("w") as stream:
-        csv.writer(stream).writerows([("path", "label", "split"), *rows])
-    page = (ROOT / "docs/data.md").read_text()
-    exec(re.search(r"<!-- tested -->\n```python\n(.*?)```", page, re.DOTALL)[1], {})
-    data = sources.read({"name": "own", "source": "folder", "path": "own"})
-    assert data.class_names == ("1", "cat")
-    assert data.train_images[:, 0, 0, 0].tolist() == [0, 1]
-    assert data.test_images[:, 0, 0, 0].tolist() == [2, 3]

@@ -47,7 +47,7 @@ def test_from_a_folder_of_photographs_to_a_table(tmp_path, monkeypatch):
     mine = re.search(r"```yaml\n(# mine.yaml\n.*?)```", text, re.DOTALL)[1]
     (project.root / "mine.yaml").write_text(mine)
     (project.root / "small.yaml").write_text(yaml.safe_dump(TINY))
-    command = re.search(r"```bash\nsnakemake --configfile mine.yaml (.*)\n```", text)[1].split()
+    command = re.search(r"```sh\nsnakemake --configfile mine.yaml (.*)\n```", text)[1].split()
     command = ["--configfile", "mine.yaml", "small.yaml", *command]
     photographs(tmp_path / "flowers")
     broken = tmp_path / "flowers/rose/IMG_12.jpg"

@@ -8,7 +8,6 @@ import time
 
 import pandas as pd
 import pytest
-from conftest import ROOT
 from pipeline import CONFIG, clone, folder
 
 from dclib.data.synthetic import SyntheticSet
@@ -226,22 +225,6 @@ def test_the_papers_grid_is_planned_within_seconds(tmp_path):
     assert int(counts["condense"]) == condensed
     assert int(counts["select"]) == selected
     assert int(counts["evaluate"]) == condensed + selected + 4 + crossed + own
-
-
-def test_the_command_lines_of_the_readme_can_be_parsed(tmp_path):
-    clone(tmp_path)
-    readme = (ROOT / "README.md").read_text()
-    commands = re.findall(r"^snakemake .*$", readme, re.MULTILINE)
-    assert len(commands) >= 4
-    for command in commands:
-        if "--profile" in command:
-            continue
-        words = command.split("#")[0].split()
-        done = subprocess.run(
-            [sys.executable, "-m", *words, "--dry-run"],
-            cwd=tmp_path, text=True, capture_output=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("fixed", [None, 4321])

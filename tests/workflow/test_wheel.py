@@ -30,29 +30,22 @@ AROUND = (
     "schemas",
     "workflow_scripts",
 )
-# A Snakefile of somebody's, of which the grid is a part.
-HOST = """
-from dclib.pipeline.paths import WORKFLOW
-
-config["sets"] = dict(
+# A Snakefile of somebody's, of which the grid is a part as docs/command.md says.
+(PART,) = re.findall(
+    "^```snakemake\n(.*?)^```", (ROOT / "docs/command.md").read_text(), re.MULTILINE | re.DOTALL
+)
+HOST = f"""
+config["condensation"] = dict(
     datasets=["digits"], images_per_class=[1], methods=["random"], networks=["MLP"], seeds=[0],
     table2=None, cross_architecture=None, ablations=None, overrides=None, results_dir="sets",
 )
 
-module condensation:
-    snakefile: WORKFLOW / "Snakefile"
-    config: config["sets"]
-
-use rule * from condensation as condensation_*
-
-onstart:
-    condensation.onstart()
-
+{PART}
 rule size:
     default_target: True
     input: "sets/digits/random/MLP/ipc-1/seed-0/set.safetensors"
     output: "size.txt"
-    shell: "wc -c < {input} > {output}"
+    shell: "wc -c < {{input}} > {{output}}"
 """
 
 
@@ -177,7 +170,7 @@ def test_dependencies_are_told_once():
     ]
     pins = {canonicalize_name(each.name): str(each.specifier)[2:] for each in lock}
     assert len(pins) == len(lock)
-    for told in (*project["dependencies"], *extra["workflow"], *extra["dev"]):
+    for told in (*project["dependencies"], *extra["workflow"], *extra["dev"], *extra["docs"]):
         asked = Requirement(told)
         assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), told
     for name in pins:  # which there are for Linux alone

@@ -106,7 +106,8 @@ def train(
 
     Args:
         network: fresh from `initialise`; maps images to logits.
-        images, labels: what each step takes, see `by_step`.
+        images: what each step takes, see `by_step`.
+        labels: of these images.
         learning_rates: one for every step of every epoch, epoch after epoch.
     """
     for _ in descend(network, images, labels, learning_rates):
