@@ -52,6 +52,7 @@ check: $(READY)
 # In strict mode: a link that leads nowhere ends it.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	@echo "build/site/index.html; with a search: python -m http.server --directory build/site"
 
 # An sdist, and a wheel that is built from it alone, in dist/.
 dist: $(READY)

@@ -80,7 +80,7 @@ def linked(source, target):
 def code(place):
     """Return the page of a file of code, or of a folder of them."""
     paths = sorted((ROOT / place).glob("[!_]*.py")) or [ROOT / place]
-    lines = [f"# {place}", ""]
+    lines = ["---", "search: {exclude: true}", "---", "", f"# {place}", ""]
     for path in paths:
         lines += [f"## {path.name}", ""] if len(paths) > 1 else []
         lines += [f"```{path.suffix[1:]}", path.read_text("utf-8").rstrip(), "```", ""]
@@ -123,6 +123,15 @@ def on_page_markdown(markdown, page, config, files):
         return f"{image}[{text}]({relative}{hash}{anchor})"
 
     return _FORMULA.sub(lambda match: drawn(match[1]), _LINK.sub(link, markdown))
+
+
+def on_post_page(output, page, config):
+    """Refuse a page that would load something from elsewhere."""
+    if found := re.search(
+        r'<(?:script|link|img|iframe)\b[^>]*(?:src|href)="?(?:https?:)?//[^>]*>', output
+    ):
+        raise PluginError(f"{page.file.src_uri}: {found[0]} needs a network")
+    return output
 
 
 def drawn(formula):
