@@ -189,8 +189,10 @@ def show_status(overlays: Sequence[Path], as_json: bool, watch: float | None) ->
         if as_json:
             print(json.dumps(status.summary(reports, began)), flush=True)
         else:
-            clear = "\x1b[H\x1b[2J" if watch is not None and sys.stdout.isatty() else ""
-            print(f"{clear}{status.page(reports, began)}", flush=True)
+            seen = sys.stdout.isatty()
+            width = shutil.get_terminal_size().columns if seen else None
+            clear = "\x1b[H\x1b[2J" if seen and watch is not None else ""
+            print(f"{clear}{status.page(reports, began, width)}", flush=True)
         if watch is None or all(report.state == "done" for report in reports):
             return
         time.sleep(watch)

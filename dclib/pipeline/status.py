@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import re
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -88,14 +89,15 @@ def _records(log: Path, size: int = 10000) -> list[tuple[str, str]]:
         return _RECORD.findall(stream.read().decode(errors="replace"))
 
 
-def page(reports: Sequence[Report], began: float | None) -> str:
+def page(reports: Sequence[Report], began: float | None, width: int | None = None) -> str:
     """Return all that there is to see: the table, single files, and whether a run is at work.
 
     Args:
         began: since when, or None.
+        width: of the terminal, in characters; None for no limit.
     """
     work = f"a run is at work, since {time.ctime(began)}" if began else "no run is at work"
-    parts = [overview(reports), details(reports)]
+    parts = [overview(reports, width), details(reports, width)]
     parts.append(f"\n{work} (`left` is computing time, of one job after another)")
     return "\n".join(filter(None, parts))
 
@@ -125,8 +127,12 @@ def summary(reports: Sequence[Report], began: float | None) -> dict[str, Any]:
     }
 
 
-def overview(reports: Sequence[Report]) -> str:
-    """Return a row for each data set, method and ipc: how many are in which state, what is left."""
+def overview(reports: Sequence[Report], width: int | None = None) -> str:
+    """Return a row for each data set, method and ipc: how many are in which state, what is left.
+
+    States that nothing is in are left out and, as far as the rows are wider than `width`, how long
+    one job takes, and how many are missing, which the others tell.
+    """
     groups = _groups(reports)
     left = [_seconds_left(group) for group in groups.values()]
     groups["all", "", ""] = list(reports)
@@ -139,7 +145,7 @@ def overview(reports: Sequence[Report]) -> str:
             [
                 *key,
                 *(
-                    f"{_count(kind, 'done')} of {len(kind)}" if kind else ""
+                    f"{_count(kind, 'done')}/{len(kind)}" if kind else ""
                     for kind in (sets, evaluations)
                 ),
                 *(counts[state] or "" for state in STATES[1:]),
@@ -151,14 +157,28 @@ def overview(reports: Sequence[Report]) -> str:
             ]
         )
     headers = [
-        "data set", "method", "ipc", "sets", "evaluations", *STATES[1:], "a set",
-        "an evaluation", "left",
+        "data set", "method", "ipc", "sets", "tested", *STATES[1:], "a set",
+        "a test", "left",
     ]  # fmt: skip
-    align = ("left", "left", *["right"] * (len(headers) - 2))
-    return tabulate(rows, headers, disable_numparse=True, colalign=align)
+    idle = {state for state in STATES[1:] if not any(report.state == state for report in reports)}
+    spare = ("a test", "a set", "missing")
+    for number in range(len(spare) + 1):
+        out = idle.union(spare[:number])
+        kept = [i for i, name in enumerate(headers) if name not in out]
+        underlines = ["-" * len(name) for name in headers]
+        table: list[list[Any]] = [headers, underlines, *rows]  # as heads, they would be padded
+        text = tabulate(
+            [[row[i] for i in kept] for row in table],
+            tablefmt="plain",
+            disable_numparse=True,
+            colalign=("left", "left", *["right"] * (len(kept) - 2)),
+        )
+        if width is None or max(map(len, text.splitlines())) <= width:
+            break
+    return text
 
 
-def details(reports: Sequence[Report]) -> str:
+def details(reports: Sequence[Report], width: int | None = None) -> str:
     """Return what is failed, running or stale, and what there is to say about what is missing."""
     lines = []
     for state in ("failed", "running", "stale", "missing"):
@@ -168,7 +188,9 @@ def details(reports: Sequence[Report]) -> str:
             shown = next(iter(report.job.files.outputs.values()))
             shown = report.job.files.log if state == "failed" else shown
             lines.append(f"  {shown}")
-            lines += [f"      {line}" for line in report.detail.splitlines()]
+            for line in report.detail.splitlines():
+                parts = [line] if width is None else textwrap.wrap(line, max(20, width - 6))
+                lines += [f"      {part}" for part in parts]
         lines += [f"  and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
     return "\n".join(lines)
 

@@ -12,35 +12,35 @@ from snakemake.utils import update_config
 
 from dclib import methods
 from dclib.errors import InputError
-from dclib.pipeline import settings
+from dclib.pipeline import schema, settings
 
 
 def test_the_schema_and_the_page_are_in_step():
     """Else: python -m dclib.pipeline.settings."""
     assert settings.SCHEMA.read_text() == settings.schema_text()
     assert settings.PAGE.read_text() == settings.page()
-    assert yaml.safe_load(settings.SCHEMA.read_text()) == settings.schema()
+    assert yaml.safe_load(settings.SCHEMA.read_text()) == schema.schema()
 
 
 def test_every_key_is_described_and_closed():
-    def walk(schema, path):
-        if "$ref" in schema:
+    def walk(part, path):
+        if "$ref" in part:
             return
-        assert "description" in schema or "else" in schema, path
-        if schema.get("type") == "object" and "properties" in schema:
-            assert schema["additionalProperties"] is False, path
-        for key, value in schema.get("properties", {}).items():
+        assert "description" in part or "else" in part, path
+        if part.get("type") == "object" and "properties" in part:
+            assert part["additionalProperties"] is False, path
+        for key, value in part.get("properties", {}).items():
             walk(value, f"{path}.{key}")
-        if "items" in schema:
-            walk(schema["items"], f"{path}[]")
+        if "items" in part:
+            walk(part["items"], f"{path}[]")
 
-    walk(settings.schema(), "config")
-    for name, schema in settings.schema()["$defs"].items():
-        walk(schema, name)
+    walk(schema.schema(), "config")
+    for name, part in schema.schema()["$defs"].items():
+        walk(part, name)
 
 
 def test_every_setting_of_a_learnt_method_is_on_the_page():
-    for name in settings.learnt():
+    for name in schema.learnt():
         section = settings.page().split(f"## `condensation.{name}`")[1].split("\n## ")[0]
         for key in methods.face(name).settings.__dataclass_fields__:
             assert f"| `{key}` |" in section
@@ -48,7 +48,7 @@ def test_every_setting_of_a_learnt_method_is_on_the_page():
 
 def test_the_configuration_needs_no_pytorch():
     code = (
-        "import sys; from dclib.pipeline import grid, settings; settings.schema(); "
+        "import sys; from dclib.pipeline import grid, schema; schema.schema(); "
         "print([m for m in ('torch', 'torchvision', 'pandas', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run(

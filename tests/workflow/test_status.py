@@ -1,5 +1,6 @@
 """What `make status` prints of a grid: every state, from the files alone."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -7,9 +8,12 @@ import sys
 import time
 
 import pytest
+from conftest import ROOT
 from pipeline import clone, folder
 
-from dclib.pipeline import locks
+from dclib.pipeline import locks, start
+from dclib.pipeline import status as page_of
+from dclib.pipeline.status import Report
 
 GRID = {
     "datasets": ["digits"],
@@ -41,7 +45,7 @@ def row(text, *words):
 def counts(text):
     """What the row of `dc` says by column."""
     lines = text.splitlines()
-    ends = {name: lines[0].index(name) + len(name) for name in STATES}
+    ends = {name: lines[0].index(name) + len(name) for name in STATES if name in lines[0]}
     (line,) = (line for line in lines if line.split()[:2] == ["digits", "dc"])
     return {
         name: int(number)
@@ -68,10 +72,10 @@ def project(finished, tmp_path):
 
 def test_done(finished):
     text = status(finished)
-    assert "2 of 2" in text
+    assert "2/2" in text
     assert counts(text) == {}
-    assert row(text, "all")[1:7] == ["6", "of", "6", "5", "of", "5"]
-    assert row(text, "digits", "reference")[2:6] == ["all", "1", "of", "1"]
+    assert row(text, "all")[1:3] == ["6/6", "5/5"]
+    assert row(text, "digits", "reference")[2:4] == ["all", "1/1"]
     assert "failed:" not in text
     assert "no run is at work" in text
 
@@ -80,7 +84,7 @@ def test_missing(project):
     shutil.rmtree(project.root / DC)
     text = status(project)
     assert counts(text) == {"missing": 2}
-    assert row(text, "digits", "dc")[3:9] == ["1", "of", "2", "1", "of", "2"]
+    assert row(text, "digits", "dc")[3:5] == ["1/2", "1/2"]
     assert row(text, "all")[-1] != "?"  # from the seconds of the other seed
     shutil.rmtree(project.root / OTHER)
     assert row(status(project), "digits", "dc")[-1] == "?"
@@ -90,7 +94,7 @@ def test_stale_settings(project):
     project.configure(**{**GRID, "condensation": {"dc": {"iterations": 2, "lr_img": 0.5}}})
     text = status(project)
     assert counts(text) == {"stale": 4}
-    assert row(text, "digits", "random")[3:9] == ["2", "of", "2", "2", "of", "2"]
+    assert row(text, "digits", "random")[3:5] == ["2/2", "2/2"]
     assert f"  {DC}/set.safetensors\n" in text
     assert "its set: stale" in text
 
@@ -99,7 +103,7 @@ def test_stale_code(project):
     project.edit("dclib/applications/evaluation/evaluate.py", "100 * correct", "100.0 * correct")
     text = status(project)
     assert counts(text) == {"stale": 2}
-    assert row(text, "all")[1:7] == ["6", "of", "6", "0", "of", "5"]
+    assert row(text, "all")[1:3] == ["6/6", "0/5"]
 
 
 def test_a_stale_reference_network(project):
@@ -184,6 +188,19 @@ def test_running_and_stopped(project):
         assert "a run is at work, since" in text
         run.communicate(b"\n")
     assert "no run is at work" in status(project)
+
+
+def test_it_fits_a_terminal(tmp_path):
+    """Paths alone stay on one line, to be copied; what is missing can be worked out."""
+    plan, _ = start.plan(ROOT, [], {"results_dir": str(tmp_path)}, look=False)
+    jobs = [job for job in plan.of_grid() if job.rule != "prepare"]
+    states = itertools.cycle(page_of.STATES)
+    reports = [Report(job, next(states), "a word " * 30) for job in jobs]
+    narrow, wide = (page_of.page(reports, None, width).splitlines() for width in (80, None))
+    assert max(len(line) for line in narrow if str(tmp_path) not in line) <= 80
+    assert {*narrow[0].split()} >= {"sets", "tested", "left", "failed", "stale"}
+    assert {*wide[0].split()} >= {"test", *page_of.STATES[1:]}
+    assert " ".join(narrow).count(" word") == " ".join(wide).count(" word")
 
 
 @pytest.mark.parametrize(
