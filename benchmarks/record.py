@@ -50,8 +50,9 @@ def publish(results: Path, config: Path, folder: Path) -> None:
     """Write, or add to, a record of the sets and evaluations of `results`.
 
     Raises:
-        InputError: there is nothing to publish.
+        InputError: there is nothing to publish, or the config is missing or wrong.
     """
+    told, written = settings.load([ROOT / "config.yaml", config]), config.read_text("utf-8")
     done = cells(results, "run.json")
     for cell in done:
         if _small(results / cell.folder / "set.safetensors"):
@@ -60,15 +61,14 @@ def publish(results: Path, config: Path, folder: Path) -> None:
     for cell in cells(results, "eval/*.json"):
         _copy(results, folder, cell, OF_NETWORKS)
     for cell in cells(results, UNFINISHED):
-        if cell not in done:
+        if cell not in done and not (folder / cell.folder / "run.json").exists():
             _copy(results, folder, cell, (UNFINISHED,))
     found, begun = cells(folder, "run.json"), cells(folder, UNFINISHED)
     paths = sorted(folder.glob("*/*/*/ipc-*/seed-*/eval/*.json"))
     if not (found or begun or paths):
         raise InputError(f"{results}: no set is begun, and no evaluation finished")
-    shutil.copyfile(config, folder / "config.yaml")
+    files.write_text(folder / "config.yaml", written)
     if found:
-        told = settings.load([ROOT / "config.yaml", config])
         files.write_text(folder / "evaluate.yaml", yaml.safe_dump(overlay(folder, found, told)))
     made = [files.read_json(folder / cell.folder / "run.json") for cell in found]
     trained = [files.read_json(path) for path in paths]
@@ -190,7 +190,13 @@ def page(folder: Path, evaluations: pd.DataFrame | None) -> str:
 
 
 def restore(folder: Path, results: Path) -> int:
-    """Put the cells of a record where a grid has them, and return how many; none is overwritten."""
+    """Put the cells of a record where a grid has them, and return how many; none is overwritten.
+
+    Raises:
+        InputError: there is no record.
+    """
+    if not (folder / "record.json").is_file():
+        raise InputError(f"{folder}: is no record, it has no record.json")
     count = 0
     for cell in cells(folder, "**/*"):
         if not (results / cell.folder).exists():

@@ -108,7 +108,7 @@ def results_folder(path: str, project: Path) -> str:
             "'results', which need not exist"
         )
 
-    if not path.strip() or not path.isprintable() or set(path) & set("{}*?"):
+    if not path.strip() or not path.isprintable() or set(path) & set("{}<>*?"):
         raise refuse("is empty or has a character that is not allowed in it")
     if path.startswith("-"):
         raise refuse("begins with '-', so that none of its files can be asked for")

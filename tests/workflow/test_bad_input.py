@@ -453,6 +453,7 @@ def test_the_facts_of_public_data(digits):
     [
         (" ", "is empty or has a character"),
         ("a{b}", "is empty or has a character"),
+        ("a<b>", "is empty or has a character"),
         ("a\nb", "is empty or has a character"),
         ("/", "is the root"),
         ("results/../..", "holds the pipeline"),

@@ -7,9 +7,13 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from types import SimpleNamespace
+from urllib.parse import unquote
 
+import jinja2
 import pandas as pd
 import pytest
+from conftest import ROOT
 from PIL import Image
 from pipeline import folder
 
@@ -163,3 +167,18 @@ def test_sorting(text, tmp_path):
     numbers, names = [-3.1, 1e-3, 0.5, 9.5, 10, 20], ["2moons", "10moons", "all"]
     assert up == [*numbers, *names, ""]
     assert down == [*numbers[::-1], *names[::-1], ""]
+
+
+def test_within_a_report_it_is_whole_wherever_it_lies(tmp_path):
+    place = tmp_path / """a 'b' & "c" #1 <d>/report.html"""
+    place.parent.mkdir()
+    place.write_text('<!doctype html>\n<p title="\'>&amp;">text')
+    template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(
+        (ROOT / "report/workflow.rst").read_text()
+    )
+    outer = Page(template.render(files=[SimpleNamespace(target="report.html", path=place)]))
+    ((_, _, source),) = (each for each in outer.attributes if each[1] == "srcdoc")
+    inner = Page(source)
+    assert [name for _, name, _ in inner.attributes] == ["href", "title"]
+    (base, title) = (value for *_, value in inner.attributes)
+    assert (unquote(base), title) == (f"{place.parent}/", "'>&")
