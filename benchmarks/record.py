@@ -1,7 +1,7 @@
 """Publish what a grid has computed: its sets, what they are worth, and what made them.
 
     python benchmarks/record.py results/ config.yaml table1     (--config of the grid, a name)
-    snakemake --configfile benchmarks/records/DATE-table1/evaluate.yaml --cores 1 table1
+    snakemake --configfile benchmarks/records/DATE-table1/evaluate.yaml --cores 1
     python benchmarks/record.py --restore benchmarks/records/DATE-table1 results/
 
 The first writes benchmarks/records/DATE-NAME, where files lie as in a results folder, or adds to
@@ -14,6 +14,7 @@ record.json.
 import argparse
 import datetime
 import json
+import math
 import os
 import platform
 import shutil
@@ -52,16 +53,20 @@ def publish(results: Path, config: Path, folder: Path) -> None:
     Raises:
         InputError: there is nothing to publish, or the config is missing or wrong.
     """
-    told, written = settings.load([ROOT / "config.yaml", config]), config.read_text("utf-8")
+    asked, written = settings.load([ROOT / "config.yaml", config]), config.read_text("utf-8")
     done = cells(results, "run.json")
     for cell in done:
-        if _small(results / cell.folder / "set.safetensors"):
+        (folder / cell.folder / UNFINISHED).unlink(missing_ok=True)
+        made, kept = (place / cell.folder / "set.safetensors" for place in (results, folder))
+        if kept.exists() and kept.read_bytes() != made.read_bytes():
+            shutil.rmtree(kept.parent)  # with what was trained on another set
+        if _small(made):
             _copy(results, folder, cell, OF_SET)
-            (folder / cell.folder / UNFINISHED).unlink(missing_ok=True)
     for cell in cells(results, "eval/*.json"):
         _copy(results, folder, cell, OF_NETWORKS)
     for cell in cells(results, UNFINISHED):
-        if cell not in done and not (folder / cell.folder / "run.json").exists():
+        finished = cell in done or (folder / cell.folder / "run.json").exists()
+        if not finished and _iteration(results, cell) > _iteration(folder, cell):
             _copy(results, folder, cell, (UNFINISHED,))
     found, begun = cells(folder, "run.json"), cells(folder, UNFINISHED)
     paths = sorted(folder.glob("*/*/*/ipc-*/seed-*/eval/*.json"))
@@ -69,18 +74,19 @@ def publish(results: Path, config: Path, folder: Path) -> None:
         raise InputError(f"{results}: no set is begun, and no evaluation finished")
     files.write_text(folder / "config.yaml", written)
     if found:
-        files.write_text(folder / "evaluate.yaml", yaml.safe_dump(overlay(folder, found, told)))
+        again = yaml.safe_dump(overlay(folder, found, asked), sort_keys=False)
+        files.write_text(folder / "evaluate.yaml", again)
+    told = folder / "record.json"
+    before = files.read_json(told) if told.exists() else {}
     made = [files.read_json(folder / cell.folder / "run.json") for cell in found]
     trained = [files.read_json(path) for path in paths]
     files.write_json(
-        folder / "record.json",
+        told,
         {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "commits": sorted({str(each.get("commit", "")) for each in (*made, *trained)}),
-            "hardware": {
-                "processor": _processor(), "cores": os.cpu_count(), "system": platform.platform(),
-                "devices": sorted({str(each.get("device", "cpu")) for each in (*made, *trained)}),
-            },
+            "published_on": [*dict.fromkeys([*before.get("published_on", []), _machine()])],
+            "devices": sorted({str(each.get("device", "cpu")) for each in (*made, *trained)}),
             "versions": {
                 part: ", ".join(sorted({each["versions"][part] for each in (*made, *trained)}))
                 for part in ("dclib", "python", "torch")
@@ -89,7 +95,7 @@ def publish(results: Path, config: Path, folder: Path) -> None:
                 "sets": round(sum(each["seconds"] for each in made)),
                 "evaluations": round(sum(each["seconds"] for each in trained)),
             },
-            "unfinished": [_unfinished(folder, cell) for cell in begun],
+            "unfinished": [_unfinished(folder, cell, before) for cell in begun],
         },
     )  # fmt: skip
     rows = [path.with_suffix(".csv") for path in paths]
@@ -99,55 +105,91 @@ def publish(results: Path, config: Path, folder: Path) -> None:
     files.write_text(folder / "README.md", page(folder, evaluations))
 
 
-def _copy(source: Path, target: Path, cell: Cell, patterns: Iterable[str]) -> None:
+def _copy(
+    source: Path, target: Path, cell: Cell, patterns: Iterable[str], again: bool = True
+) -> bool:
+    """Copy files of a cell, those that are there `again` or not; return whether any was."""
+    copied = False
     for pattern in patterns:
         for path in (source / cell.folder).glob(pattern):
             place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
+            if again or not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
+                copied = True
+    return copied
 
 
-def _unfinished(folder: Path, cell: Cell) -> dict[str, Any]:
+def _iteration(folder: Path, cell: Cell) -> int:
+    """Return how far an unfinished set is; -1 where there is none."""
+    path = folder / cell.folder / UNFINISHED
+    return int(read_sealed(path)[1]["progress"]["iteration"]) if path.exists() else -1
+
+
+def _unfinished(folder: Path, cell: Cell, before: Mapping[str, Any]) -> dict[str, Any]:
     """Return how far an unfinished set of a record is, and the commit that it goes on with."""
-    iteration = read_sealed(folder / cell.folder / UNFINISHED)[1]["progress"]["iteration"]
-    told = {**cell._asdict(), "iteration": iteration, "commit": provenance.commit()}
-    before = folder / "record.json"
-    for each in files.read_json(before).get("unfinished", []) if before.exists() else []:
+    told = {**cell._asdict(), "iteration": _iteration(folder, cell), "commit": provenance.commit()}
+    for each in before.get("unfinished", []):
         if {**told, "commit": each["commit"]} == each:
-            return each
+            return dict(each)
     return told
 
 
 def overlay(folder: Path, found: list[Cell], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration that evaluates the sets of a record as `config` does."""
+    """Return the configuration that evaluates the sets of a record as `config` does.
+
+    Sets that do not fill a grid are several of them: the first is the main one, the others stand as
+    ablations.
+    """
     place = os.path.relpath(folder.resolve(), ROOT)
-    names = dict.fromkeys(cell.method for cell in found)
-    file = "{network}/ipc-{ipc}/seed-{seed}/set.safetensors"
-    imported = {
-        f"{method.replace('-', '_').replace('@', '_after_')}_recorded": {
-            "file": f"{place}/{{dataset}}/{method}/{file}"
-        }
-        for method in names
+    names = {
+        method: f"{method.replace('-', '_').replace('@', '_after_')}_recorded"
+        for method in dict.fromkeys(cell.method for cell in found)
     }
+    file = "{network}/ipc-{ipc}/seed-{seed}/set.safetensors"
+    entries = {each if isinstance(each, str) else each["name"]: each for each in config["datasets"]}
+    alike: dict[frozenset[Cell], list[str]] = {}  # methods that have the same cells
+    for method in names:
+        own = frozenset(cell._replace(method="") for cell in found if cell.method == method)
+        alike.setdefault(own, []).append(names[method])
+    grids = [
+        {
+            "datasets": [entries[name] for name in part[0]],
+            "images_per_class": sorted(map(int, part[3])),
+            "methods": methods,
+            "networks": part[2],
+            "seeds": sorted(part[4]),
+        }
+        for own, methods in sorted(alike.items(), key=lambda item: -len(item[0]) * len(item[1]))
+        for part in _products(sorted(own))
+    ]
     return {
-        "datasets": [
-            each
-            for each in config["datasets"]
-            if (each if isinstance(each, str) else each["name"]) in {cell.dataset for cell in found}
-        ],
-        "images_per_class": sorted({int(cell.ipc) for cell in found}),
-        "methods": [*imported],
-        "networks": [*dict.fromkeys(cell.network for cell in found)],
-        "seeds": sorted({cell.seed for cell in found}),
-        "imported": imported,
+        **grids[0],
+        "imported": {
+            name: {"file": f"{place}/{{dataset}}/{method}/{file}"} for method, name in names.items()
+        },
         **{key: config[key] for key in ("evaluation", "protocols") if key in config},
         "overrides": {
             key: told
             for key, told in (config.get("overrides") or {}).items()
             if told and told.keys() == {"evaluation"} and "method=" not in key
         },
-        "table2": None, "cross_architecture": None, "ablations": None,
+        "table2": None, "cross_architecture": None,
+        "ablations": {f"more_{i}": grid for i, grid in enumerate(grids[1:], 1)} or None,
     }  # fmt: skip
+
+
+def _products(own: list[Cell]) -> list[list[list[Any]]]:
+    """Return the axes of grids, which together are these cells: as many as it takes."""
+    axes = [[*dict.fromkeys(values)] for values in zip(*own, strict=True)]
+    if len(own) == math.prod(map(len, axes)):
+        return [axes]
+    axis = next(i for i, values in enumerate(axes) if len(values) > 1)
+    return [
+        grid
+        for value in axes[axis]
+        for grid in _products([cell for cell in own if cell[axis] == value])
+    ]
 
 
 def page(folder: Path, evaluations: pd.DataFrame | None) -> str:
@@ -165,7 +207,7 @@ def page(folder: Path, evaluations: pd.DataFrame | None) -> str:
     if evaluations is None:
         return "\n".join(lines)
     lines += [
-        f"Commit {' and '.join(told['commits'])}, {told['hardware']['processor']}, PyTorch "
+        f"Commit {' and '.join(told['commits'])}, {' and '.join(told['published_on'])}, PyTorch "
         f"{told['versions']['torch']}, {told['date']}. n networks, trained from scratch.\n",
         "| data set | method | ipc | network | tested | protocol | test accuracy | n | published |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -190,7 +232,8 @@ def page(folder: Path, evaluations: pd.DataFrame | None) -> str:
 
 
 def restore(folder: Path, results: Path) -> int:
-    """Put the cells of a record where a grid has them, and return how many; none is overwritten.
+    """Put the files of a record where a grid has them, and return of how many cells; none that is
+    there is overwritten.
 
     Raises:
         InputError: there is no record.
@@ -199,9 +242,7 @@ def restore(folder: Path, results: Path) -> int:
         raise InputError(f"{folder}: is no record, it has no record.json")
     count = 0
     for cell in cells(folder, "**/*"):
-        if not (results / cell.folder).exists():
-            _copy(folder, results, cell, (*OF_SET, *OF_NETWORKS, UNFINISHED))
-            count += 1
+        count += _copy(folder, results, cell, (*OF_SET, *OF_NETWORKS, UNFINISHED), again=False)
     return count
 
 
@@ -212,13 +253,13 @@ def _small(path: Path) -> bool:
     return False
 
 
-def _processor() -> str:
+def _machine() -> str:
     try:
         told = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return platform.processor()
+        told = ""
     names = [line.partition(":")[2].strip() for line in told.splitlines() if "model name" in line]
-    return names[0] if names else platform.processor()
+    return f"{[*names, platform.processor()][0]}, {os.cpu_count()} cores, {platform.platform()}"
 
 
 def main() -> None:
