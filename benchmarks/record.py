@@ -175,7 +175,10 @@ def overlay(folder: Path, found: list[Cell], config: Mapping[str, Any]) -> dict[
             if told and told.keys() == {"evaluation"} and "method=" not in key
         },
         "table2": None, "cross_architecture": None,
-        "ablations": {f"more_{i}": grid for i, grid in enumerate(grids[1:], 1)} or None,
+        "ablations": {
+            **dict.fromkeys(settings.load([ROOT / "config.yaml"])["ablations"]),  # none of those
+            **{f"more_{i}": grid for i, grid in enumerate(grids[1:], 1)},
+        },
     }  # fmt: skip
 
 

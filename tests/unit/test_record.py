@@ -7,6 +7,7 @@ from conftest import ROOT
 
 from dclib import files
 from dclib.errors import InputError
+from dclib.pipeline import settings
 from dclib.pipeline.paths import Cell
 from dclib.tensors import write_sealed
 
@@ -14,6 +15,7 @@ spec = importlib.util.spec_from_file_location("record", ROOT / "benchmarks/recor
 record = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(record)
 
+BASE = settings.load([ROOT / "config.yaml"])
 CELL = "digits/dc/ConvNet/ipc-1/seed-0"
 MADE = {"commit": "c", "device": "cpu", "seconds": 1, "versions": dict.fromkeys(
     ("dclib", "python", "torch"), "1")}  # fmt: skip
@@ -84,7 +86,8 @@ def test_sets_that_fill_no_grid_are_several():
     ]  # fmt: skip
     config = {"datasets": [{"name": "digits", "source": "digits"}, "MNIST"]}
     made = record.overlay(ROOT / "benchmarks/records/x", found, config)
-    grids = [made, *made["ablations"].values()]
+    grids = [made, *filter(None, made["ablations"].values())]
+    assert not any(made["ablations"].get(name) for name in BASE["ablations"])
     assert (grids[0]["methods"], grids[0]["seeds"]) == (
         ["random_recorded", "dc_recorded"],
         [0, 1, 2],
