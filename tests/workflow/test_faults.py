@@ -225,7 +225,7 @@ def test_a_truncated_data_file(project, undisturbed, fresh):
     truncate(project.path(data), fresh)
     done = project.finish_with_one_call(
         undisturbed, "all",
-        ["results/digits/data", "results/figures", f"{DC}/eval", "results/tables"],
+        ["results/digits/data", "results/figures", f"{DC}/eval", "results/tables", "results/report"],
     )  # fmt: skip
     assert one_line(done.stderr, "is damaged").startswith(data)
 
