@@ -224,9 +224,13 @@ def test_a_truncated_data_file(project, undisturbed, fresh):
     data = "results/digits/data.safetensors"
     truncate(project.path(data), fresh)
     done = project.finish_with_one_call(
-        undisturbed, "all",
-        ["results/digits/data", "results/figures", f"{DC}/eval", "results/tables", "results/report"],
-    )  # fmt: skip
+        undisturbed,
+        "all",
+        [
+            f"{DC}/eval",
+            *(f"results/{name}" for name in ("digits/data", "figures", "tables", "report")),
+        ],
+    )
     assert one_line(done.stderr, "is damaged").startswith(data)
 
 
