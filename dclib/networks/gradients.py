@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dclib import footprint, memory
-from dclib.networks import layers
+from dclib.networks import layers, norms
 
 
 def by_class(
@@ -77,7 +77,7 @@ def _sums(
 
         def collect(gradient: Tensor) -> None:
             taken = given.to(gradient.dtype)
-            with layers.as_stored(gradient):
+            with norms.as_stored(gradient):
                 for key, place in owners[module].items():
                     found[place] = [
                         layers.own_gradient(module, key, one, its)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dclib.networks import layers, names, parts
+from dclib.networks import layers, names, norms, parts
 from dclib.seeding import Streams
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Network(nn.Module):
     ) -> Float[Tensor, "batch classes"]:
         """Return the logits of normalised images."""
         features = self.features(images)
-        with layers.as_stored(images):
+        with norms.as_stored(images):
             return self.classifier(features.to(self.classifier.weight.dtype))
 
 

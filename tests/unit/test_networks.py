@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from dclib import memory
 from dclib.errors import InputError
-from dclib.networks import layers, names, plans
+from dclib.networks import layers, names, norms, plans
 
 # Counted by hand from the layers in the papers: 1x28x28, then 3x32x32.
 PARAMETERS = {
@@ -174,7 +174,7 @@ def test_options_of_a_convnet_are_what_they_say():
     assert names.parse(MIXED[0]).options == (2, 16, "swish", "groupnorm", "maxpool")
     network = plans.build(MIXED[0], 3, (32, 32), 10)
     kinds = [type(module) for module in network.features]
-    block = [layers.Conv, layers.GroupNorm, nn.SiLU, nn.MaxPool2d]
+    block = [layers.Conv, norms.GroupNorm, nn.SiLU, nn.MaxPool2d]
     assert kinds[0] is layers.FirstConv
     assert kinds[1:] == [*block[1:], *block, nn.Flatten]
     assert network.features[1].num_groups == 4
@@ -303,7 +303,7 @@ def test_logits_are_float32_whatever_autocast_says():
 @pytest.mark.parametrize("groups", [6, 2])
 def test_norms_that_are_not_learnt_are_differentiated_twice_as_pytorchs_are(groups):
     torch.manual_seed(0)
-    ours = layers.GroupNorm(groups, 6).double()
+    ours = norms.GroupNorm(groups, 6).double()
     torch.nn.init.normal_(ours.weight)
     torch.nn.init.normal_(ours.bias)
     theirs = torch.nn.GroupNorm(groups, 6).double()
