@@ -29,7 +29,7 @@ import yaml
 from dclib import files, provenance
 from dclib.errors import InputError
 from dclib.pipeline import settings, tabulation
-from dclib.pipeline.paths import Cell
+from dclib.pipeline.paths import Cell, Trained
 from dclib.tensors import read_sealed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,7 +74,8 @@ def publish(results: Path, config: Path, folder: Path) -> None:
         raise InputError(f"{results}: no set is begun, and no evaluation finished")
     files.write_text(folder / "config.yaml", written)
     if found:
-        again = yaml.safe_dump(overlay(folder, found, asked), sort_keys=False)
+        protocols = [*dict.fromkeys(Trained.of(path.stem).protocol for path in paths)]
+        again = yaml.safe_dump(overlay(folder, found, asked, protocols), sort_keys=False)
         files.write_text(folder / "evaluate.yaml", again)
     told = folder / "record.json"
     before = files.read_json(told) if told.exists() else {}
@@ -135,8 +136,12 @@ def _unfinished(folder: Path, cell: Cell, before: Mapping[str, Any]) -> dict[str
     return told
 
 
-def overlay(folder: Path, found: list[Cell], config: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(
+    folder: Path, found: list[Cell], config: Mapping[str, Any], protocols: list[str]
+) -> dict[str, Any]:
     """Return the configuration that evaluates the sets of a record as `config` does.
+
+    A method's own protocol is told by its name: a set that is imported has none.
 
     Sets that do not fill a grid are several of them: the first is the main one, the others stand as
     ablations.
@@ -168,7 +173,11 @@ def overlay(folder: Path, found: list[Cell], config: Mapping[str, Any]) -> dict[
         "imported": {
             name: {"file": f"{place}/{{dataset}}/{method}/{file}"} for method, name in names.items()
         },
-        **{key: config[key] for key in ("evaluation", "protocols") if key in config},
+        "evaluation": {
+            **config.get("evaluation", {}),
+            **({"protocols": protocols} if protocols else {}),
+        },
+        **{key: config[key] for key in ("protocols",) if key in config},
         "overrides": {
             key: told
             for key, told in (config.get("overrides") or {}).items()

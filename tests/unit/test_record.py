@@ -85,7 +85,8 @@ def test_sets_that_fill_no_grid_are_several():
         cell(method="dm-x", dataset="MNIST", ipc="10", seed=1),
     ]  # fmt: skip
     config = {"datasets": [{"name": "digits", "source": "digits"}, "MNIST"]}
-    made = record.overlay(ROOT / "benchmarks/records/x", found, config)
+    made = record.overlay(ROOT / "benchmarks/records/x", found, config, ["dsa"])
+    assert made["evaluation"]["protocols"] == ["dsa"]
     grids = [made, *filter(None, made["ablations"].values())]
     assert not any(made["ablations"].get(name) for name in BASE["ablations"])
     assert (grids[0]["methods"], grids[0]["seeds"]) == (
