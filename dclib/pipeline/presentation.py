@@ -192,6 +192,8 @@ def line(
 ) -> Markup:  # fmt: skip
     """Return a line as SVG, with a band around it, and the ends of both axes in numbers.
 
+    A single point is a line that begins and ends in it, which round ends make a dot.
+
     Args:
         x, mean, low, high: finite numbers, one a point.
         unit: of the values.
@@ -199,6 +201,9 @@ def line(
     """
     left, right, bottom, top = x.min(), x.max(), low.min(), high.max()
     shown = [*range(0, len(x) - 1, math.ceil(len(x) / _POINTS)), len(x) - 1]
+    thick = 1.5
+    if len(shown) == 1:
+        shown, thick = shown * 2, 5
     across = ((x.to_numpy() - left) / ((right - left) or 1) * _WIDTH)[shown]
 
     def place(values: "pd.Series[float]") -> list[str]:
@@ -208,14 +213,15 @@ def line(
     told = f"{mean.iloc[0]:.4g}{unit} at {of} {left}, {mean.iloc[-1]:.4g}{unit} at {of} {right}"
     return Markup(
         '<svg class="line" width="{w}" height="{h}" viewBox="-34 -6 {w} {h}" role="img">'
-        '<title>{told}</title><polygon points="{band}"/><polyline points="{mean}"/>'
+        '<title>{told}</title><polygon points="{band}"/>'
+        '<polyline points="{mean}" style="stroke-width:{thick}"/>'
         '<text x="-4" y="4">{top:.3g}</text><text x="-4" y="{height}">{bottom:.3g}</text>'
         '<text x="0" y="{below}" class="first">{left}</text>'
         '<text x="{width}" y="{below}">{right}</text></svg>'
     ).format(
         w=_WIDTH + 40, h=_HEIGHT + 22, told=told, band=" ".join(place(high) + place(low)[::-1]),
         mean=" ".join(place(mean)), top=top, bottom=bottom, height=_HEIGHT, below=_HEIGHT + 12,
-        width=_WIDTH, left=left, right=right,
+        width=_WIDTH, left=left, right=right, thick=thick,
     )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from conftest import ROOT
 from PIL import Image
 from pipeline import folder
 
+from dclib.pipeline import presentation
+
 NETWORK = "ConvNet-width4"
 
 
@@ -146,8 +148,14 @@ def test_a_curve_is_drawn_to_scale(finished, text):
     )
     (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in drawn.split())
     assert (x0, x1) == (0, 120)
-    height = lambda value: 40 * (high - value) / ((high - low) or 1)  # noqa: E731
-    assert (y0, y1) == pytest.approx((height(first), height(last)), abs=0.06)
+    heights = [40 * (high - value) / ((high - low) or 1) for value in (first, last)]
+    assert (y0, y1) == pytest.approx(heights, abs=0.06)
+
+
+def test_a_single_point_is_a_dot():
+    one = pd.Series([24.0])
+    drawn = presentation.line(pd.Series([3]), one, one - 2, one + 2, "%", "epoch")
+    assert re.findall(r'<polyline points="(.*?)"', drawn) == ["0.0,20.0 0.0,20.0"]
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="there is no node")
