@@ -180,7 +180,7 @@ def run(
     began = time.monotonic()
     snapshot = _snapshot(state, progress)
     cost = time.monotonic() - began
-    saved, first = snapshot, progress.iteration + 1
+    saved, first = snapshot, True
     unread = _Unread(len(progress.losses))
     started, before = time.monotonic(), progress.seconds
     last_save = last_line = last_read = last_copy = started
@@ -191,8 +191,8 @@ def run(
         disable=not (sys.stderr.isatty() or _in_notebook()),
         leave=False,
     )
-    try:
-        with bar, _signals():
+    with bar, _signals():
+        try:
             while progress.iteration < iterations:
                 metrics = work.step(state)
                 if "loss" in metrics:
@@ -201,17 +201,18 @@ def run(
                 progress.iteration += done
                 over, now = progress.iteration >= iterations, time.monotonic()
                 save = now - last_save >= checkpoint_seconds and not over
-                line = now - last_line >= LOG_SECONDS or progress.iteration == first or over
+                line = now - last_line >= LOG_SECONDS or first or over
                 if save or line or now - last_read >= READ_SECONDS:
                     unread = progress.read(unread)
                     last_read = now = time.monotonic()
                     if progress.losses:
                         bar.set_postfix(loss=f"{progress.losses[-1]:.4g}")
                 progress.seconds = before + now - started
-                if save or over or now - last_copy >= COPYING * cost:
+                if save or over or first or now - last_copy >= COPYING * cost:
                     snapshot = _snapshot(state, progress)
                     last_copy = time.monotonic()
                     cost = min(cost, last_copy - now)
+                first = False
                 bar.update(done)
                 if save:
                     try:
@@ -229,8 +230,8 @@ def run(
                     _save(Path(kept), digest, snapshot)
                 except InputError as error:
                     log.warning("no state that more iterations could go on from: %s", error)
-    except BaseException:
-        with _signals(ignore=True):
+        except BaseException:
+            _ignore_signals()
             if snapshot is not saved:
                 try:
                     progress.read(unread)
@@ -238,7 +239,7 @@ def run(
                 except Exception as error:  # InputError, or what PyTorch says of a dead GPU
                     log.warning("no checkpoint, the one before stays: %s", error)
             log.info("stopped after iteration %d of %d", snapshot[1].iteration, iterations)
-        raise
+            raise
     done = min(progress.iteration, iterations)
     return work.result(state), dataclasses.replace(progress, iteration=done)
 
@@ -350,20 +351,34 @@ def _in_notebook() -> bool:
     return type(sys.stderr).__module__.startswith("ipykernel.")
 
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
 @contextlib.contextmanager
-def _signals(ignore: bool = False) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into Interrupted, or ignore them; only a main thread can."""
+def _signals() -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT into Interrupted, and ignore more until the end.
+
+    A scheduler and the Snakemake in its job send one each. Only a main thread can.
+    """
 
     def interrupt(number: int, frame: object) -> None:
+        _ignore_signals()
         raise Interrupted(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler: Any = signal.SIG_IGN if ignore else interrupt
-    previous = {s: signal.signal(s, handler) for s in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    _handle_signals(interrupt)
     try:
         yield
     finally:
         for number, old in previous.items():
-            signal.signal(number, old)
+            _handle_signals(old, number)
+
+
+def _ignore_signals() -> None:
+    _handle_signals(signal.SIG_IGN)
+
+
+def _handle_signals(handler: Any, *numbers: int) -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers or _SIGNALS:
+            signal.signal(number, handler)

@@ -37,10 +37,11 @@ GROUPS = {
     f"# {key}: [": f"{key}: ["
     for key in ("groups", "group-components", "resources", "set-resource-scopes")
 }
-SECONDS = 1500
+SHOWN = ("JobId", "Comment", "JobState", "Reason", "Restarts", "RunTime", "TimeLimit")
+SECONDS = 900  # for a run; some three minutes on two idle cores
 RESULT = "set.safetensors"
 GPU = "gres:gpu:common:1"
-pytestmark = pytest.mark.timeout(SECONDS)  # some three minutes on two idle cores
+pytestmark = pytest.mark.timeout(1.5 * SECONDS)
 
 
 class Run:
@@ -66,15 +67,25 @@ class Run:
             )
 
     def wait(self, condition):
-        """Return what `condition` returns, once that is something."""
+        """Return what `condition` returns, once that is something; it ends if nothing can be."""
         deadline = time.monotonic() + SECONDS
         while not (found := condition()):
-            assert time.monotonic() < deadline, self.log.read_text()
+            assert self.process.poll() is None, self.told()
+            assert time.monotonic() < deadline, self.told()
             time.sleep(0.2)
         return found
 
-    def end(self):
-        return self.process.wait(SECONDS)
+    def end(self, code=0):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(SECONDS)
+        assert self.process.poll() == code, self.told()
+        return self
+
+    def told(self):
+        """Everything that was said: by Snakemake, of its jobs by SLURM, and by these."""
+        jobs = [" ".join(f"{key}={job.get(key)}" for key in SHOWN) for job in self.jobs()]
+        logs = sorted(self.project.root.glob("results/digits/dc/*/*/*/set.log"))
+        return "\n".join([self.log.read_text(), *jobs, *(path.read_text() for path in logs)])
 
     def jobs(self, method=None, seed=0):
         """The records of SLURM jobs of this call, or of those that condense one cell."""
@@ -119,8 +130,7 @@ def grid(run):
     (ran,) = [job["RunTime"] for job in run.jobs() if job["JobId"] == limited]
     minutes = int(ran.split(":")[1]) + 2  # one or two are left, less than the 90 seconds and 60
     command("scontrol", "update", f"JobId={limited}", f"TimeLimit={minutes}")
-    assert run.end() == 1
-    return run
+    return run.end(1)
 
 
 def spot(run):
@@ -139,24 +149,21 @@ def spot(run):
         "sbatch", "--partition=urgent", "--gpus=spot:1", "--mem=10", "--output=/dev/null",
         "--wrap=true",
     )  # fmt: skip
-    assert run.end() == 0
-    return run
+    return run.end()
 
 
 def grouped(run):
     """Evaluations, several in a submission, by the lines that the profile shows."""
     run.edit(GROUPS)
     run.start("--profile", "profiles/slurm", "results/tables/evaluations.csv")
-    assert run.end() == 0
-    return run
+    return run.end()
 
 
 def local(run):
     """The same cells without SLURM and without a break."""
     cells = [run.cell(seed=seed) / RESULT for seed in (0, 1)]
     run.start("--cores", "1", *(str(path.relative_to(run.project.root)) for path in cells))
-    assert run.end() == 0
-    return run
+    return run.end()
 
 
 @pytest.fixture(scope="module")

@@ -494,6 +494,7 @@ class Quick:
     iterations = 1000
     identity = ()
     now = 0.0
+    copying = 0.01
 
     def __init__(self, last=-1, what=None):
         self.last, self.what, self.steps, self.copies = last, what, 0, 0
@@ -504,7 +505,7 @@ class Quick:
 
     def state_dict(self):
         self.copies += 1
-        Quick.now += 0.01
+        Quick.now += self.copying
         return {"place": self.place}
 
     def load_state_dict(self, tensors):
@@ -542,11 +543,43 @@ def test_copies_and_losses_do_not_take_longer_than_quick_steps(tmp_path, monkeyp
     assert progress.losses == pytest.approx(steps.double().cumsum(0).tolist(), abs=1e-3)
 
 
+def interrupt(work):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_the_log_says_is_done_is_kept(tmp_path, caplog, monkeypatch):
+    """On a busy machine the first copy may take long."""
+    monkeypatch.setattr(Quick, "copying", 1000.0)
+    caplog.set_level("INFO")
+    with pytest.raises(runner.Interrupted):
+        run(Quick(2, interrupt), tmp_path)
+    assert "iteration 1/1000" in caplog.text
+    assert iteration(tmp_path) == 1
+
+
+def test_a_second_signal_right_after_the_first_loses_nothing(tmp_path, monkeypatch):
+    """A scheduler sends one to every process of a job, and the Snakemake in it another."""
+    close, signals = runner.tqdm.close, [signal.SIGTERM]
+
+    def interrupted_again(bar):
+        if signals:
+            os.kill(os.getpid(), signals.pop())
+        close(bar)
+
+    monkeypatch.setattr(runner.tqdm, "close", interrupted_again)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+    try:
+        with pytest.raises(SystemExit):
+            run(Quick(777, interrupt), tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not signals
+    assert iteration(tmp_path) > 0
+
+
 @pytest.mark.usefixtures("clock")
 def test_quick_steps_go_on_from_the_last_copy_to_the_same_bytes(tmp_path):
-    def interrupt(work):
-        os.kill(os.getpid(), signal.SIGTERM)
-
     whole, trace = run(Quick(), tmp_path / "whole")
     with pytest.raises(runner.Interrupted):
         run(Quick(777, interrupt), tmp_path)
