@@ -165,7 +165,7 @@ def status_options() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="for programs: a line of JSON")
     parser.add_argument(
         "--watch", nargs="?", type=float, const=5.0, metavar="SECONDS",
-        help="print it anew every few seconds (5), until everything is done",
+        help="print it anew every few seconds (5), until everything is done or Ctrl-C",
     )  # fmt: skip
     return parser
 
@@ -195,4 +195,7 @@ def show_status(overlays: Sequence[Path], as_json: bool, watch: float | None) ->
             print(f"{clear}{status.page(reports, began, width)}", flush=True)
         if watch is None or all(report.state == "done" for report in reports):
             return
-        time.sleep(watch)
+        try:
+            time.sleep(watch)
+        except KeyboardInterrupt:  # the way to end it
+            return

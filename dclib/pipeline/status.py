@@ -25,6 +25,7 @@ from dclib.pipeline.staleness import CURRENT, STALE, Staleness
 STATES = ("done", "running", "stale", "missing", "failed")
 SHOWN = 20  # of a list; the rest is counted
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ([A-Z]+) (.*)$", re.MULTILINE)
+_FAR = re.compile(r"\biteration \d+/\d+ ")  # what tells more than that a checkpoint was written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,8 @@ def _look(job: Job, staleness: Staleness, run_started: float | None) -> Report:
         if checkpoint.exists():
             written = max(written, checkpoint.stat().st_mtime)
         if run_started is not None and written >= run_started:
-            return Report(job, "running", text)
+            far = [told for _, told in records if _FAR.search(told)]
+            return Report(job, "running", (far or [text])[-1])
         return Report(job, "missing", "goes on from its checkpoint" * checkpoint.exists())
     if state.name == STALE:
         return Report(job, "stale", state.why)
@@ -98,7 +100,7 @@ def page(reports: Sequence[Report], began: float | None, width: int | None = Non
     """
     work = f"a run is at work, since {time.ctime(began)}" if began else "no run is at work"
     parts = [overview(reports, width), details(reports, width)]
-    parts.append(f"\n{work} (`left` is computing time, of one job after another)")
+    parts.append(f"\n{work}\n`left` is computing time, of one job after another")
     return "\n".join(filter(None, parts))
 
 

@@ -108,3 +108,13 @@ def test_status_again_and_again(here, monkeypatch, capsys):
     assert {"select", "condense", "evaluate"} == {*rules}
     assert last["jobs"] == []
     assert last["seconds_left"] == 0
+
+
+def test_ctrl_c_ends_the_watch(here, monkeypatch, capsys):
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.time, "sleep", interrupted)
+    monkeypatch.setattr("sys.argv", ["dclib", "status", "--watch"])
+    command.main()
+    assert "no run is at work" in capsys.readouterr().out

@@ -164,7 +164,10 @@ def test_running_and_stopped(project):
     (place / "set.safetensors").unlink()
     (place / "checkpoint.safetensors").touch()
     log = place / "set.log"
-    log.write_text("2026-01-01 10:00:00,123 INFO iteration 1/2 loss 3.5\n")
+    log.write_text(
+        "2026-01-01 10:00:00,123 INFO iteration 1/2 loss 3.5\n"
+        "2026-01-01 10:00:09,123 INFO checkpoint after iteration 1\n"
+    )
     text = status(project)
     assert counts(text) == {"missing": 1, "stale": 1}
     assert "goes on from its checkpoint" in text
@@ -196,7 +199,7 @@ def test_it_fits_a_terminal(tmp_path):
     jobs = [job for job in plan.of_grid() if job.rule != "prepare"]
     states = itertools.cycle(page_of.STATES)
     reports = [Report(job, next(states), "a word " * 30) for job in jobs]
-    narrow, wide = (page_of.page(reports, None, width).splitlines() for width in (80, None))
+    narrow, wide = (page_of.page(reports, 1.0, width).splitlines() for width in (80, None))
     assert max(len(line) for line in narrow if str(tmp_path) not in line) <= 80
     assert {*narrow[0].split()} >= {"sets", "tested", "left", "failed", "stale"}
     assert {*wide[0].split()} >= {"test", *page_of.STATES[1:]}
