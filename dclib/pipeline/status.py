@@ -25,7 +25,8 @@ from dclib.pipeline.staleness import CURRENT, STALE, Staleness
 STATES = ("done", "running", "stale", "missing", "failed")
 SHOWN = 20  # of a list; the rest is counted
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ([A-Z]+) (.*)$", re.MULTILINE)
-_FAR = re.compile(r"\biteration \d+/\d+ ")  # what tells more than that a checkpoint was written
+# What the runner says every half a minute.
+_FAR = re.compile(r"\biteration (\d+)/(\d+) .*?([\d.e+-]+) s each")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,15 @@ class Report:
             return float(files.read_json(self.job.files.record)["seconds"])
         except (InputError, KeyError, TypeError, ValueError):
             return None
+
+    @functools.cached_property
+    def expected(self) -> tuple[float, float] | None:
+        """The seconds that a running job takes in all, and those left, by its own account."""
+        far = _FAR.search(self.detail) if self.state == "running" else None
+        if far is None:
+            return None
+        done, steps, each = map(float, far.groups())
+        return steps * each, (steps - done) * each
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -224,13 +234,19 @@ def _mean(reports: Iterable[Report]) -> float | None:
 
 
 def _seconds_left(reports: Iterable[Report]) -> float | None:
-    """Computing time of what is not done, if it takes as long as what is like it; None: unknown."""
+    """Computing time of what is not done, if it takes as long as what is like it; None: unknown.
+
+    What is running tells by itself, and of the others where none like them is finished.
+    """
     total = 0.0
     for kind in _by_kind(reports):
-        waiting, mean = len(kind) - _count(kind, "done"), _mean(kind)
+        told = [report.expected for report in kind if report.expected]
+        own, left = map(sum, zip(*told, strict=True)) if told else (0.0, 0.0)
+        mean = _mean(kind) or (own / len(told) if told else None)
+        waiting = len(kind) - _count(kind, "done") - len(told)
         if waiting and mean is None:
             return None
-        total += waiting * (mean or 0.0)
+        total += left + waiting * (mean or 0.0)
     return total
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -165,7 +166,7 @@ def test_running_and_stopped(project):
     (place / "checkpoint.safetensors").touch()
     log = place / "set.log"
     log.write_text(
-        "2026-01-01 10:00:00,123 INFO iteration 1/2 loss 3.5\n"
+        "2026-01-01 10:00:00,123 INFO iteration 1/2 loss 3.5 3.3 s each, 3 s left\n"
         "2026-01-01 10:00:09,123 INFO checkpoint after iteration 1\n"
     )
     text = status(project)
@@ -204,6 +205,27 @@ def test_it_fits_a_terminal(tmp_path):
     assert {*narrow[0].split()} >= {"sets", "tested", "left", "failed", "stale"}
     assert {*wide[0].split()} >= {"test", *page_of.STATES[1:]}
     assert " ".join(narrow).count(" word") == " ".join(wide).count(" word")
+
+
+def test_what_runs_tells_what_is_left(tmp_path):
+    """Also of what is like it, as long as none of that is finished."""
+    plan, _ = start.plan(ROOT, [], {"results_dir": str(tmp_path)}, look=False)
+    cells = [
+        job for job in plan.of_grid()
+        if job.rule == "condense" and job.cell["dataset"] == "MNIST" and job.cell["ipc"] == "1"
+    ]  # fmt: skip
+    far = "MNIST dc ConvNet 1 0 iteration 250/1000 loss 12.1 2 s each, 1500 s left"
+    running, untold = Report(cells[0], "running", far), Report(cells[1], "running", "reading")
+    waiting = [Report(job, "missing") for job in cells[2:4]]
+    assert page_of.summary([running], 1.0)["seconds_left"] == 1500
+    assert page_of.summary([running, untold, *waiting], 1.0)["seconds_left"] == 1500 + 3 * 2000
+    assert page_of.summary([untold, *waiting], 1.0)["seconds_left"] is None
+    record = cells[4].files.record
+    Path(record).parent.mkdir(parents=True)
+    Path(record).write_text('{"seconds": 1800.0}')
+    finished = Report(cells[4], "done")
+    known = page_of.summary([finished, running, untold, *waiting], 1.0)
+    assert known["seconds_left"] == 1500 + 3 * 1800
 
 
 @pytest.mark.parametrize(
