@@ -187,12 +187,17 @@ def show_status(overlays: Sequence[Path], as_json: bool, watch: float | None) ->
         reports = status.survey(plan, Staleness(plan, hashes), began)
         hashes.save()
         if as_json:
-            print(json.dumps(status.summary(reports, began)), flush=True)
+            text = json.dumps(status.summary(reports, began))
         else:
             seen = sys.stdout.isatty()
             width = shutil.get_terminal_size().columns if seen else None
             clear = "\x1b[H\x1b[2J" if seen and watch is not None else ""
-            print(f"{clear}{status.page(reports, began, width)}", flush=True)
+            text = f"{clear}{status.page(reports, began, width)}"
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # into `head`, or a pager that was left
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
         if watch is None or all(report.state == "done" for report in reports):
             return
         try:

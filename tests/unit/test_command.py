@@ -1,9 +1,13 @@
 """The command `dclib`: what becomes of its words, and what it writes; tests/workflow runs it."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
+from conftest import ROOT
 
 from dclib.errors import InputError
 from dclib.pipeline import command, settings
@@ -108,6 +112,16 @@ def test_status_again_and_again(here, monkeypatch, capsys):
     assert {"select", "condense", "evaluate"} == {*rules}
     assert last["jobs"] == []
     assert last["seconds_left"] == 0
+
+
+def test_a_reader_that_is_gone(here):
+    """As of `| head`: no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ask = [sys.executable, "-m", "workflow_scripts.status", str(here / "dclib.yaml")]
+    done = subprocess.run(ask, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_ctrl_c_ends_the_watch(here, monkeypatch, capsys):
