@@ -108,3 +108,19 @@ def test_status_again_and_again(here, monkeypatch, capsys):
     assert {"select", "condense", "evaluate"} == {*rules}
     assert last["jobs"] == []
     assert last["seconds_left"] == 0
+
+
+def test_a_watch_is_ended_by_ctrl_c(here, monkeypatch, capsys):
+    def sleep(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.time, "sleep", sleep)
+    command.show_status([], False, 5.0)
+    assert "no run is at work" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "x"])
+def test_seconds_that_cannot_be_waited(seconds, capsys):
+    with pytest.raises(SystemExit):
+        command.status_options().parse_args([f"--watch={seconds}"])
+    assert f"'{seconds}' is no number of seconds above 0" in capsys.readouterr().err

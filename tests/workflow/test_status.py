@@ -13,6 +13,7 @@ from pipeline import clone, folder
 
 from dclib.pipeline import locks, start
 from dclib.pipeline import status as page_of
+from dclib.pipeline.staleness import Staleness
 from dclib.pipeline.status import Report
 
 GRID = {
@@ -196,11 +197,25 @@ def test_it_fits_a_terminal(tmp_path):
     jobs = [job for job in plan.of_grid() if job.rule != "prepare"]
     states = itertools.cycle(page_of.STATES)
     reports = [Report(job, next(states), "a word " * 30) for job in jobs]
-    narrow, wide = (page_of.page(reports, None, width).splitlines() for width in (80, None))
+    narrow, wide = (page_of.page(reports, 1.0, width).splitlines() for width in (80, None))
     assert max(len(line) for line in narrow if str(tmp_path) not in line) <= 80
     assert {*narrow[0].split()} >= {"sets", "tested", "left", "failed", "stale"}
     assert {*wide[0].split()} >= {"test", *page_of.STATES[1:]}
     assert " ".join(narrow).count(" word") == " ".join(wide).count(" word")
+
+
+def test_a_log_of_whatever_is_no_end_of_it(tmp_path):
+    more = {
+        **dict.fromkeys(("table2", "cross_architecture", "ablations")), "datasets": ["digits"],
+        "methods": ["random"], "images_per_class": [1], "seeds": [0], "results_dir": str(tmp_path),
+    }  # fmt: skip
+    plan, hashes = start.plan(ROOT, [], more, look=False)
+    jobs = [job for job in plan.of_grid() if job.rule != "prepare"]
+    logs = [tmp_path / job.files.log for job in jobs]
+    logs[1].mkdir(parents=True)
+    logs[0].write_bytes(b"2026-01-01 10:00:00,123 ERROR \xff\n")  # another's words, or cut off
+    reports = page_of.survey(plan, Staleness(plan, hashes), None)
+    assert [report.state for report in reports][:2] == ["failed", "missing"]
 
 
 @pytest.mark.parametrize(
