@@ -360,7 +360,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def _signals() -> Iterator[list[int]]:
     """Turn the first SIGTERM or SIGINT into Interrupted, and ignore more until the end.
 
-    A scheduler and the Snakemake in its job send one each. Only a main thread can. What is yielded
+    A scheduler and what it has started send one each. Only a main thread can. What is yielded
     holds the signal that came.
     """
     came: list[int] = []
