@@ -13,6 +13,7 @@ record.json.
 
 import argparse
 import datetime
+import itertools
 import json
 import math
 import os
@@ -27,8 +28,11 @@ import pandas as pd
 import yaml
 
 from dclib import files, provenance
+from dclib.applications.evaluation.protocols import DEFAULT
 from dclib.errors import InputError
-from dclib.pipeline import settings, tabulation
+from dclib.networks import names as networks
+from dclib.pipeline import documents, expansion, faults, overrides, settings, tabulation
+from dclib.pipeline.description import DIGESTS
 from dclib.pipeline.paths import Cell, Trained
 from dclib.tensors import read_sealed
 
@@ -37,7 +41,8 @@ RECORDS = ROOT / "benchmarks/records"
 LARGEST = 200_000  # bytes of a set that is published here
 # What is kept of a cell; of an unfinished one, what it goes on from.
 OF_SET = ("set.safetensors", "set.png", "run.json", "trace.csv")
-OF_NETWORKS = ("eval/*.csv", "eval/*.json")
+TESTED = "eval/[!.]*.json"  # what begins with a dot was not written to its end
+OF_NETWORKS = ("eval/[!.]*.csv", TESTED)
 UNFINISHED = "checkpoint.safetensors"
 
 
@@ -54,7 +59,24 @@ def publish(results: Path, config: Path, folder: Path) -> None:
         InputError: there is nothing to publish, or the config is missing or wrong.
     """
     asked, written = settings.load([ROOT / "config.yaml", config]), config.read_text("utf-8")
-    done = cells(results, "run.json")
+    settings.parse(asked)
+    done = [
+        cell
+        for cell in cells(results, "run.json")
+        if _whole(results / cell.folder / "run.json", results / cell.folder / "set.safetensors")
+    ]
+    tested = [
+        path
+        for path in sorted(results.glob(f"*/*/*/ipc-*/seed-*/{TESTED}"))
+        if _whole(path, path.with_suffix(".csv"))
+    ]
+    if not (done or tested or cells(results, UNFINISHED)):
+        raise InputError(f"{results}: no set is begun, and no evaluation finished")
+    if odd := {cell.dataset for cell in done} - _entries(_before(folder), asked).keys():
+        raise InputError(
+            f"{results}: has sets of '{min(odd)}', which {config} does not name; allowed is the "
+            "config of their grid"
+        )
     for cell in done:
         (folder / cell.folder / UNFINISHED).unlink(missing_ok=True)
         made, kept = (place / cell.folder / "set.safetensors" for place in (results, folder))
@@ -62,16 +84,15 @@ def publish(results: Path, config: Path, folder: Path) -> None:
             shutil.rmtree(kept.parent)  # with what was trained on another set
         if _small(made):
             _copy(results, folder, cell, OF_SET)
-    for cell in cells(results, "eval/*.json"):
-        _copy(results, folder, cell, OF_NETWORKS)
+    for path in tested:
+        of_it = (f"eval/{path.stem}{end}" for end in (".csv", ".curve.csv", ".json"))
+        _copy(results, folder, Cell.of(path.relative_to(results))[0], of_it)
     for cell in cells(results, UNFINISHED):
         finished = cell in done or (folder / cell.folder / "run.json").exists()
         if not finished and _iteration(results, cell) > _iteration(folder, cell):
             _copy(results, folder, cell, (UNFINISHED,))
     found, begun = cells(folder, "run.json"), cells(folder, UNFINISHED)
-    paths = sorted(folder.glob("*/*/*/ipc-*/seed-*/eval/*.json"))
-    if not (found or begun or paths):
-        raise InputError(f"{results}: no set is begun, and no evaluation finished")
+    paths = sorted(folder.glob(f"*/*/*/ipc-*/seed-*/{TESTED}"))
     files.write_text(folder / "config.yaml", written)
     if found:
         protocols = [*dict.fromkeys(Trained.of(path.stem).protocol for path in paths)]
@@ -101,6 +122,7 @@ def publish(results: Path, config: Path, folder: Path) -> None:
     )  # fmt: skip
     rows = [path.with_suffix(".csv") for path in paths]
     evaluations = tabulation.collect(rows, folder) if rows else None
+    (folder / "evaluations.csv").unlink(missing_ok=True)  # it may be of sets that are replaced
     if evaluations is not None:
         files.write_text(folder / "evaluations.csv", evaluations.to_csv(index=False))
     files.write_text(folder / "README.md", page(folder, evaluations))
@@ -115,8 +137,8 @@ def _copy(
         for path in (source / cell.folder).glob(pattern):
             place = target / path.relative_to(source)
             if again or not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, place)
+                with files.atomic(place) as part:
+                    shutil.copyfile(path, part)
                 copied = True
     return copied
 
@@ -141,18 +163,38 @@ def overlay(
 ) -> dict[str, Any]:
     """Return the configuration that evaluates the sets of a record as `config` does.
 
-    A method's own protocol is told by its name: a set that is imported has none.
+    A method's own protocol is told by its name: a set that is imported has none. One that trains
+    by what a set was learnt for is left out. Of overrides those are kept that hold somewhere.
 
     Sets that do not fill a grid are several of them: the first is the main one, the others stand as
     ablations.
     """
     place = os.path.relpath(folder.resolve(), ROOT)
+    methods = [*dict.fromkeys(cell.method for cell in found)]
+    stems = [method.replace("-", "_").replace("@", "_after_") for method in methods]
     names = {
-        method: f"{method.replace('-', '_').replace('@', '_after_')}_recorded"
-        for method in dict.fromkeys(cell.method for cell in found)
+        method: f"{stem}_recorded{'_' * stems[:i].count(stem)}"  # dc-x and an imported dc_x
+        for i, (method, stem) in enumerate(zip(methods, stems, strict=True))
     }
     file = "{network}/ipc-{ipc}/seed-{seed}/set.safetensors"
-    entries = {each if isinstance(each, str) else each["name"]: each for each in config["datasets"]}
+    before = _before(folder)
+    entries = _entries(before, config)
+    told = {**(before.get("protocols") or {}), **(config.get("protocols") or {})}
+    own_protocols = faults.own_protocols({"protocols": told})
+    evaluation = dict(config.get("evaluation", {}))
+    protocols = [each for each in protocols if not faults.by_own_recipe(each, own_protocols)]
+    evaluation["protocols"] = protocols or [DEFAULT]
+    tested = evaluation.get("networks", [expansion.SAME])
+    differing: dict[str, dict[str, Any]] = {}
+    for override, cell, network, protocol in itertools.product(
+        overrides.read(config.get("overrides") or {}), found, tested, evaluation["protocols"]
+    ):
+        network = expansion.twin(cell.network) if network == expansion.SAME else network
+        told = override.sections.get("evaluation")
+        if told and override.holds(expansion.point_of(cell, Trained(network, protocol))):
+            method = override.conditions.get("method")
+            key = override.key.replace(f"method={method}", f"method={names[cell.method]}")
+            differing.setdefault(key, {}).update(told)
     alike: dict[frozenset[Cell], list[str]] = {}  # methods that have the same cells
     for method in names:
         own = frozenset(cell._replace(method="") for cell in found if cell.method == method)
@@ -173,22 +215,38 @@ def overlay(
         "imported": {
             name: {"file": f"{place}/{{dataset}}/{method}/{file}"} for method, name in names.items()
         },
-        "evaluation": {
-            **config.get("evaluation", {}),
-            **({"protocols": protocols} if protocols else {}),
-        },
-        **{key: config[key] for key in ("protocols",) if key in config},
-        "overrides": {
-            key: told
-            for key, told in (config.get("overrides") or {}).items()
-            if told and told.keys() == {"evaluation"} and "method=" not in key
-        },
+        "evaluation": evaluation,
+        **({"protocols": own_protocols} if own_protocols else {}),
+        "overrides": {key: {"evaluation": told} for key, told in differing.items()},
         "table2": None, "cross_architecture": None,
         "ablations": {
             **dict.fromkeys(settings.load([ROOT / "config.yaml"])["ablations"]),  # none of those
-            **{f"more_{i}": grid for i, grid in enumerate(grids[1:], 1)},
+            **{
+                f"more_{i}": {**grid, "evaluation_networks": [*tested]}
+                for i, grid in enumerate(grids[1:], 1)
+            },
         },
     }  # fmt: skip
+
+
+def _before(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a record that is added to; what was told is told again."""
+    path = folder / "evaluate.yaml"
+    return documents.read(path) if path.exists() else {}
+
+
+def _entries(*configs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of the data sets of all grids of configurations by name."""
+    parts = [
+        part
+        for config in configs
+        for part in (
+            config, *(config.get("table2") or []), config.get("cross_architecture"),
+            *(config.get("ablations") or {}).values(),
+        )
+    ]  # fmt: skip
+    entries = [entry for part in parts if part for entry in part.get("datasets", [])]
+    return {expansion.options_of(entry)["name"]: entry for entry in entries}
 
 
 def _products(own: list[Cell]) -> list[list[list[Any]]]:
@@ -227,8 +285,9 @@ def page(folder: Path, evaluations: pd.DataFrame | None) -> str:
     for row in tabulation.summarise(evaluations).itertuples():
         same = published[
             (published["dataset"] == row.dataset) & (published["ipc"] == str(row.ipc))
-            & (published["method"] == row.method) & (published["network"] == row.eval_network)
+            & (published["method"] == row.method) & (published["network"] == row.network)
             & (published["protocol"] == row.protocol)
+            & (networks.parse(row.network).twin == row.eval_network)
         ]  # fmt: skip
         beside = ", ".join(
             f"{one.accuracy_mean}" + f" ± {one.accuracy_std}" * (one.accuracy_std > 0)
@@ -258,6 +317,15 @@ def restore(folder: Path, results: Path) -> int:
     return count
 
 
+def _whole(record: Path, made: Path) -> bool:
+    """Whether a file is there, and has the bytes that its record says."""
+    told = files.read_json(record).get(DIGESTS)
+    if whole := made.exists() and (told is None or files.sha256(made) in told.values()):
+        return whole
+    print(f"{made}: left out, it is missing or damaged", file=sys.stderr)
+    return False
+
+
 def _small(path: Path) -> bool:
     if small := path.stat().st_size <= LARGEST:
         return small
@@ -279,6 +347,8 @@ def main() -> None:
     parser.add_argument("--restore", action="store_true", help="RECORD RESULTS: the way back")
     parser.add_argument("places", nargs="+", type=Path, help="RESULTS CONFIG NAME")
     given = parser.parse_args()
+    if len(given.places) != (2 if given.restore else 3):
+        parser.error("what is wanted is RESULTS CONFIG NAME, or --restore RECORD RESULTS")
     try:
         if given.restore:
             record, results = given.places
@@ -288,7 +358,7 @@ def main() -> None:
             date = datetime.datetime.now(datetime.UTC).date().isoformat()
             there = sorted(RECORDS.glob(f"????-??-??-{title}"))
             publish(results, config, there[-1] if there else RECORDS / f"{date}-{title}")
-    except (InputError, ValueError) as error:
+    except (InputError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -191,9 +191,11 @@ def run(
         disable=not (sys.stderr.isatty() or _in_notebook()),
         leave=False,
     )
-    with bar, _signals():
+    with bar, _signals() as came:
         try:
             while progress.iteration < iterations:
+                if came:  # where an exception is lost, as in a destructor
+                    raise Interrupted(128 + came[0])
                 metrics = work.step(state)
                 if "loss" in metrics:
                     unread.losses.append(metrics["loss"].detach().clone())
@@ -355,20 +357,23 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
+def _signals() -> Iterator[list[int]]:
     """Turn the first SIGTERM or SIGINT into Interrupted, and ignore more until the end.
 
-    A scheduler and the Snakemake in its job send one each. Only a main thread can.
+    A scheduler and what it has started send one each. Only a main thread can. What is yielded
+    holds the signal that came.
     """
+    came: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
         _ignore_signals()
+        came.append(number)
         raise Interrupted(128 + number)
 
     previous = {number: signal.getsignal(number) for number in _SIGNALS}
-    _handle_signals(interrupt)
     try:
-        yield
+        _handle_signals(interrupt)
+        yield came
     finally:
         for number, old in previous.items():
             _handle_signals(old, number)

@@ -38,7 +38,8 @@ ROOMS = {
     "networks": "Networks",
     "runner": "The runner",
 }
-_LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)")
+# A link, or code, in which there are none.
+_LINK = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)|(!?)\[([^\]]+)\]\(([^)\s]+)\)", re.DOTALL)
 _FORMULA = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INK = "#123456"  # stands for the colour of the text
 
@@ -51,7 +52,7 @@ def on_files(files, config):
         files.append(File.generated(config, f"api/{room}.md", content=api(room)))
     pages = {source_of(file.src_uri) for file in files.documentation_pages()}
     for page in sorted(page for page in pages if (ROOT / page).is_file()):
-        for _, _, target in _LINK.findall((ROOT / page).read_text("utf-8")):
+        for *_, target in _LINK.findall((ROOT / page).read_text("utf-8")):
             found = linked(page, target)
             if found and found not in pages and found.suffix != ".png":
                 pages.add(found)
@@ -83,7 +84,13 @@ def code(place):
     lines = ["---", "search: {exclude: true}", "---", "", f"# {place}", ""]
     for path in paths:
         lines += [f"## {path.name}", ""] if len(paths) > 1 else []
-        lines += [f"```{path.suffix[1:]}", path.read_text("utf-8").rstrip(), "```", ""]
+        try:
+            text = path.read_text("utf-8").rstrip()
+        except (IsADirectoryError, UnicodeDecodeError) as error:
+            raise PluginError(
+                f"a page links to {place}, which is neither text nor a folder with code"
+            ) from error
+        lines += [f"```{path.suffix[1:]}", text, "```", ""]
     return "\n".join(lines)
 
 
@@ -111,7 +118,7 @@ def on_page_markdown(markdown, page, config, files):
         return markdown
 
     def link(match):
-        image, text, target = match.groups()
+        _, image, text, target = match.groups("")
         found = linked(source_of(own), target)
         if found is None:
             return match[0]

@@ -58,7 +58,7 @@ class Conv(nn.Conv2d):
     """
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return the maps of a batch."""
+        """Return the maps of a batch, or of one image."""
         if not _channels_last_is_faster(self, maps):
             return super().forward(maps)
         weight = self.weight.contiguous(memory_format=torch.channels_last)
@@ -72,6 +72,7 @@ def _channels_last_is_faster(conv: nn.Conv2d, maps: Tensor) -> bool:
     return (
         maps.device.type == "cpu"
         and maps.dtype == torch.float32
+        and maps.ndim == 4  # a batch
         and conv.groups == 1
         and conv.in_channels >= _VECTOR
         and conv.out_channels >= _VECTOR
@@ -85,8 +86,9 @@ class FirstConv(nn.Conv2d):
     """A convolution of few channels; in bfloat16 on a CPU a matrix product, which is faster."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the maps of a batch of images."""
-        if images.device.type != "cpu" or self.groups > 1 or not torch.is_autocast_enabled("cpu"):
+        """Return the maps of a batch of images, or of one."""
+        plain = images.device.type != "cpu" or self.groups > 1 or images.ndim < 4
+        if plain or not torch.is_autocast_enabled("cpu"):
             return super().forward(images)
         assert self.bias is not None
         padding, kernel = int(self.padding[0]), self.kernel_size[0]

@@ -23,6 +23,7 @@ from dclib.pipeline.paths import WORKFLOW
 from dclib.pipeline.staleness import Staleness
 
 CONFIG = "dclib.yaml"  # of a folder
+LONGEST = 86400  # seconds between two looks
 _YAML = (".yaml", ".yml", ".json")
 
 
@@ -164,10 +165,20 @@ def status_options() -> argparse.ArgumentParser:
     parser.add_argument("overlay", nargs="*", type=Path, help="configs, as given to --configfile")
     parser.add_argument("--json", action="store_true", help="for programs: a line of JSON")
     parser.add_argument(
-        "--watch", nargs="?", type=float, const=5.0, metavar="SECONDS",
+        "--watch", nargs="?", type=_seconds, const=5.0, metavar="SECONDS",
         help="print it anew every few seconds (5), until everything is done or Ctrl-C",
     )  # fmt: skip
     return parser
+
+
+def _seconds(text: str) -> float:
+    """What is said after --watch."""
+    try:
+        if 0 < (seconds := float(text)) <= LONGEST:
+            return seconds
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0, up to {LONGEST}")
 
 
 def show_status(overlays: Sequence[Path], as_json: bool, watch: float | None) -> None:
@@ -182,25 +193,24 @@ def show_status(overlays: Sequence[Path], as_json: bool, watch: float | None) ->
         InputError: something is wrong with the configuration.
     """
     plan, hashes = start.plan(WORKFLOW, overlays, {}, look=False)
-    while True:
-        began = locks.started(plan.results)
-        reports = status.survey(plan, Staleness(plan, hashes), began)
-        hashes.save()
-        if as_json:
-            text = json.dumps(status.summary(reports, began))
-        else:
-            seen = sys.stdout.isatty()
-            width = shutil.get_terminal_size().columns if seen else None
-            clear = "\x1b[H\x1b[2J" if seen and watch is not None else ""
-            text = f"{clear}{status.page(reports, began, width)}"
-        try:
+    try:
+        while True:
+            began = locks.started(plan.results)
+            reports = status.survey(plan, Staleness(plan, hashes), began)
+            hashes.save()
+            if as_json:
+                text = json.dumps(status.summary(reports, began))
+            else:
+                seen = sys.stdout.isatty()
+                width = shutil.get_terminal_size().columns if seen else None
+                clear = "\x1b[H\x1b[2J" if seen and watch is not None else ""
+                text = f"{clear}{status.page(reports, began, width)}"
             print(text, flush=True)
-        except BrokenPipeError:  # into `head`, or a pager that was left
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
-        if watch is None or all(report.state == "done" for report in reports):
-            return
-        try:
+            if watch is None or all(report.state == "done" for report in reports):
+                return
             time.sleep(watch)
-        except KeyboardInterrupt:  # the way to end it
-            return
+    except KeyboardInterrupt:  # as a watch is ended
+        if watch is None:
+            raise
+    except BrokenPipeError:  # into `head`, or a pager that was left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -75,30 +75,40 @@ def _look(job: Job, staleness: Staleness, run_started: float | None) -> Report:
     state = staleness.of(job)
     if state.name == CURRENT:
         return Report(job, "done")
-    log, checkpoint = Path(job.files.log), Path(job.files.checkpoint)
+    log, begun = _written(job.files.log), _written(job.files.checkpoint)
     absent = not all(map(os.path.exists, job.files.outputs.values()))
-    if absent and log.exists():
-        records, written = _records(log), log.stat().st_mtime
+    if absent and log:
+        last = _end(Path(job.files.log))
+        records = _RECORD.findall(last)
         level, text = records[-1] if records else ("", "")
         if level == "ERROR":
-            return Report(job, "failed", "\n".join(log.read_text("utf-8").splitlines()[-3:]))
-        if checkpoint.exists():
-            written = max(written, checkpoint.stat().st_mtime)
-        if run_started is not None and written >= run_started:
+            return Report(job, "failed", "\n".join(last.splitlines()[-3:]))
+        if run_started is not None and max(log, begun) >= run_started:
             far = [told for _, told in records if _FAR.search(told)]
             return Report(job, "running", (far or [text])[-1])
-        return Report(job, "missing", "goes on from its checkpoint" * checkpoint.exists())
+        return Report(job, "missing", "goes on from its checkpoint" * bool(begun))
     if state.name == STALE:
         return Report(job, "stale", state.why)
     damaged = f"{Path(state.file).name} is damaged: {state.why}" if state.file else ""
     return Report(job, "missing", damaged)
 
 
-def _records(log: Path, size: int = 10000) -> list[tuple[str, str]]:
-    """The level and the text of the last records of a log."""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - size))
-        return _RECORD.findall(stream.read().decode(errors="replace"))
+def _written(path: str) -> float:
+    """When a file was; 0 where there is none, or no more."""
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _end(log: Path, size: int = 10000) -> str:
+    """The last characters of a log, as far as it can be read."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - size))
+            return stream.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def page(reports: Sequence[Report], began: float | None, width: int | None = None) -> str:

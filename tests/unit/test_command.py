@@ -124,11 +124,17 @@ def test_a_reader_that_is_gone(here):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_ctrl_c_ends_the_watch(here, monkeypatch, capsys):
-    def interrupted(seconds):
+def test_a_watch_is_ended_by_ctrl_c(here, monkeypatch, capsys):
+    def sleep(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command.time, "sleep", interrupted)
-    monkeypatch.setattr("sys.argv", ["dclib", "status", "--watch"])
-    command.main()
+    monkeypatch.setattr(command.time, "sleep", sleep)
+    command.show_status([], False, 5.0)
     assert "no run is at work" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "x"])
+def test_seconds_that_cannot_be_waited(seconds, capsys):
+    with pytest.raises(SystemExit):
+        command.status_options().parse_args([f"--watch={seconds}"])
+    assert f"'{seconds}' is no number of seconds above 0" in capsys.readouterr().err

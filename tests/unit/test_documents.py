@@ -22,10 +22,12 @@ import shlex
 import tempfile
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from mkdocs.exceptions import PluginError
 from PIL import Image
 from snakemake.cli import get_argument_parser
 
@@ -240,3 +242,22 @@ def test_links_lead_somewhere(page):
         assert place.exists(), f"{page}: {target}"
         if anchor:
             assert anchor in slugs(str(place.relative_to(ROOT))), f"{page}: {target}"
+
+
+spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/hooks.py")
+hooks = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(hooks)
+
+
+def test_links_in_code_are_none():
+    text = "`a [b](c) d`, ``e ` [f](g)``,\n\n```py\nh[i](j)\n```\n\n[`k`](README.md) and `l`"
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="index.md"))
+    shown = hooks.on_page_markdown(text, page, None, None)
+    assert shown.startswith(text.partition("[`k`]")[0])
+    assert "[`k`](index.md) and " in shown
+
+
+@pytest.mark.parametrize("place", ["schemas", "docs/images/digits.png"])
+def test_what_cannot_be_shown_is_named(place):
+    with pytest.raises(PluginError, match=f"links to {place}, which is neither text nor a folder"):
+        hooks.code(Path(place))

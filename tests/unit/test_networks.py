@@ -294,6 +294,16 @@ def test_the_first_convolution_in_bfloat16_is_a_convolution(channels):
         assert (result - exact).norm() < 0.01 * exact.norm()
 
 
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize(("kind", "channels"), [(layers.FirstConv, 3), (layers.Conv, 32)])
+def test_a_convolution_takes_an_image_without_a_batch(kind, channels, bfloat16):
+    layer, image = kind(channels, 16, 3, padding=1), torch.randn(channels, 5, 7)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        (expected,) = layer(image[None]).float()
+        found = layer(image).float()
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+
+
 def test_logits_are_float32_whatever_autocast_says():
     network = plans.build("ConvNet-width8", 1, (28, 28), 10)
     with torch.autocast("cpu", torch.bfloat16):

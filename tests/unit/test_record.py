@@ -8,6 +8,7 @@ from conftest import ROOT
 from dclib import files
 from dclib.errors import InputError
 from dclib.pipeline import settings
+from dclib.pipeline.grid import Grid
 from dclib.pipeline.paths import Cell
 from dclib.tensors import write_sealed
 
@@ -28,9 +29,21 @@ def config(tmp_path):
     return path
 
 
-def finish(results):
-    files.write_json(results / CELL / "run.json", MADE)
-    (results / CELL / "set.safetensors").write_bytes(b"a set")
+def finish(results, cell=CELL):
+    files.write_json(results / cell / "run.json", MADE)
+    (results / cell / "set.safetensors").write_bytes(b"a set")
+
+
+def train(results, accuracy, stem="ConvNet", cell=CELL):
+    files.write_text(results / cell / f"eval/{stem}.csv", f"model,test_accuracy\n0,{accuracy}\n")
+    files.write_json(results / cell / f"eval/{stem}.json", MADE)
+
+
+def asked(place):
+    """What a record's evaluate.yaml asks for, as the pipeline does."""
+    config = settings.load([ROOT / "config.yaml", place / "evaluate.yaml"])
+    made = Grid(config, None, BASE)
+    return made, [(cell.folder, how.stem) for cell, how in made.all_evaluations()]
 
 
 def begin(results, iteration):
@@ -138,3 +151,155 @@ def test_what_is_missing_is_put_back_and_no_more(tmp_path, config):
     assert files.read_json(results / CELL / "run.json") == MADE
     assert (results / CELL / "set.safetensors").read_bytes() == b"my own"
     assert record.restore(place, results) == 0
+
+
+@pytest.mark.parametrize(
+    ("cells", "stems", "overlay", "expected"),
+    [
+        # Overrides: those of what is recorded, and of the evaluation alone.
+        ([CELL], ["ConvNet"], "datasets: [digits, MNIST]\noverrides:\n  dataset=MNIST: "
+         "{evaluation: {epochs: 5}}\n  method=dc: {dc: {lr_img: 1}, evaluation: {epochs: 7}}",
+         {("dc_recorded", "ConvNet"): 7}),
+        ([CELL.replace("dc", "dc-x"), CELL.replace("dc", "dc@9")], ["ConvNet", "ConvNet.idc"],
+         "condensation: {dc-x: {lr_img: 1}}\noverrides: {method=dc-x: {evaluation: {epochs: 7}}}",
+         {("dc_x_recorded", "ConvNet"): 7, ("dc_after_9_recorded", "ConvNet"): 300,
+          ("dc_x_recorded", "ConvNet.idc"): 7, ("dc_after_9_recorded", "ConvNet.idc"): 1000}),
+        # What a set was learnt for is not told by an imported one.
+        ([CELL.replace("dc", "dd")], ["ConvNet.dd"], "evaluation: {epochs: 7}",
+         {("dd_recorded", "ConvNet"): 7}),
+        # Names that would be the same.
+        ([CELL.replace("dc", "dc-x"), CELL.replace("dc", "dc_x")], ["ConvNet"],
+         "evaluation: {epochs: 7}",
+         {("dc_x_recorded", "ConvNet"): 7, ("dc_x_recorded_", "ConvNet"): 7}),
+        # Other networks, also where the sets fill no grid.
+        ([CELL, CELL.replace("dc", "dm").replace("d-0", "d-1")], ["ConvNet"],
+         "evaluation: {networks: [same, MLP], epochs: 7}",
+         {(method, tested): 7 for method in ("dc_recorded", "dm_recorded")
+          for tested in ("ConvNet", "MLP")}),
+    ],
+)  # fmt: skip
+def test_what_is_recorded_is_trained_on_as_it_was(tmp_path, cells, stems, overlay, expected):
+    config, place, results = (tmp_path / name for name in ("mine.yaml", "record", "results"))
+    config.write_text(overlay if "datasets" in overlay else f"datasets: [digits]\n{overlay}")
+    for cell in cells:
+        finish(results, cell)
+        for stem in stems:
+            train(results, 50, stem, cell)
+    record.publish(results, config, place)
+    made, _ = asked(place)
+    epochs = {
+        (cell.method, how.stem): made.evaluation(cell, how)["epochs"]
+        for cell, how in made.all_evaluations()
+    }
+    assert epochs == expected
+
+
+def test_a_config_that_is_not_the_grids(tmp_path, config):
+    """One line before anything is written; data sets of the other tables are the grid's too."""
+    place, results, other = tmp_path / "record", tmp_path / "results", CELL.replace("digits", "own")
+    finish(results, other)
+    with pytest.raises(InputError, match=r"has sets of 'own', which .*mine\.yaml does not name"):
+        record.publish(results, config, place)
+    config.write_text("evaluation:\n")
+    with pytest.raises(InputError, match="config key 'evaluation'"):
+        record.publish(results, config, place)
+    assert not place.exists()
+    section = "{datasets: [digits], methods: [dc], networks: [ConvNet], images_per_class: [1]}"
+    config.write_text(f"datasets: [MNIST]\ncross_architecture: {section}\n")
+    finish(tmp_path / "here")
+    record.publish(tmp_path / "here", config, place)
+    assert asked(place)[1] == [(CELL.replace("dc", "dc_recorded"), "ConvNet")]
+
+
+def test_two_configs_in_one_record(tmp_path, config):
+    place, other = tmp_path / "record", CELL.replace("digits", "own")
+    config.write_text("datasets: [{name: own, source: digits}]\nprotocols: {mine: {epochs: 7}}\n")
+    finish(tmp_path / "first", other)
+    train(tmp_path / "first", 50, "ConvNet.mine", other)
+    record.publish(tmp_path / "first", config, place)
+    config.write_text("datasets: [digits]\n")
+    finish(tmp_path / "second")
+    for _ in range(2):
+        record.publish(tmp_path / "second", config, place)
+        assert sorted(asked(place)[1]) == [
+            (f"{data}/dc_recorded/ConvNet/ipc-1/seed-0", "ConvNet.mine")
+            for data in ("digits", "own")
+        ]
+    with pytest.raises(InputError, match="no set is begun"):
+        record.publish(tmp_path / "secnod", config, place)
+
+
+def test_what_is_damaged_or_half_written_is_left_out(tmp_path, config, capsys):
+    place, results = tmp_path / "record", tmp_path / "results"
+    finish(results)
+    train(results, 50)
+    made, rows = results / CELL / "set.safetensors", results / CELL / "eval/ConvNet.csv"
+    for path, of in ((results / CELL / "run.json", made), (rows.with_suffix(".json"), rows)):
+        files.write_json(path, {**MADE, "files": {"x": files.sha256(of)}})
+    record.publish(results, config, place)
+    for path in (made, rows):
+        path.write_bytes(path.read_bytes().replace(b"a", b"e"))
+    for end in ("csv", "json"):  # the writer was killed
+        (results / CELL / f"eval/.MLP.part.{end}").write_text("{")
+    for method in ("dm", "random"):
+        finish(results, CELL.replace("dc", method))
+    (results / CELL.replace("dc", "dm") / "set.safetensors").unlink()
+    record.publish(results, config, place)
+    assert capsys.readouterr().err.count("is missing or damaged") == 3
+    assert (place / CELL / "set.safetensors").read_bytes() == b"a set"
+    assert "test_accuracy" in (place / CELL / "eval/ConvNet.csv").read_text()
+    assert {path.parts[-4] for path in place.glob("digits/*/*/*/*")} == {"dc", "random"}
+    assert not [*place.rglob(".*")]
+
+
+def test_copying_that_breaks_off_leaves_nothing_half(tmp_path, config, monkeypatch):
+    place, results = tmp_path / "record", tmp_path / "results"
+    finish(results)
+    record.publish(results, config, place)
+
+    def break_off(source, target):
+        target.write_bytes(b"a s")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record.shutil, "copyfile", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            record.restore(place, tmp_path / "again")
+    assert record.restore(place, tmp_path / "again") == 1
+    assert (tmp_path / "again" / CELL / "set.safetensors").read_bytes() == b"a set"
+
+
+def test_rows_of_a_set_that_is_replaced_are_gone(tmp_path, config):
+    place, results = tmp_path / "record", tmp_path / "results"
+    finish(results)
+    train(results, 50)
+    record.publish(results, config, place)
+    assert "50" in (place / "evaluations.csv").read_text()
+    finish(tmp_path / "other")
+    (tmp_path / "other" / CELL / "set.safetensors").write_bytes(b"another")
+    record.publish(tmp_path / "other", config, place)
+    assert not (place / "evaluations.csv").exists()
+
+
+def test_beside_a_set_stands_what_was_published_of_such(tmp_path, config):
+    """Of the network that it was condensed with, tested on the same."""
+    config.write_text("datasets: [MNIST]\n")
+    place, results = tmp_path / "record", tmp_path / "results"
+    for network in ("ConvNet", "MLP"):
+        cell = f"MNIST/dc/{network}/ipc-1/seed-0"
+        finish(results, cell)
+        train(results, 90, "ConvNet", cell)
+    record.publish(results, config, place)
+    lines = (place / "README.md").read_text().splitlines()
+    (own,) = (line for line in lines if line.startswith("| MNIST | dc | 1 | ConvNet | ConvNet |"))
+    (other,) = (line for line in lines if line.startswith("| MNIST | dc | 1 | MLP | ConvNet |"))
+    assert "91.7 ± 0.5 (paper, -1.7)" in own
+    assert other.endswith("| 1 |  |")
+
+
+@pytest.mark.parametrize("words", [["results"], ["--restore", "a", "b", "c"], ["--restore", "a"]])
+def test_what_is_to_be_said_is_told(monkeypatch, capsys, words):
+    monkeypatch.setattr("sys.argv", ["record.py", *words])
+    with pytest.raises(SystemExit):
+        record.main()
+    assert "RESULTS CONFIG NAME, or --restore RECORD RESULTS" in capsys.readouterr().err

@@ -578,6 +578,16 @@ def test_a_second_signal_right_after_the_first_loses_nothing(tmp_path, monkeypat
     assert iteration(tmp_path) > 0
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_during_a_destructor_stops_as_well(tmp_path):
+    """Python prints what is raised there, and goes on."""
+    work = Quick(5, lambda work: type("Dying", (), {"__del__": interrupt})() and None)
+    with pytest.raises(runner.Interrupted):
+        run(work, tmp_path)
+    assert work.steps == 5
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 @pytest.mark.usefixtures("clock")
 def test_quick_steps_go_on_from_the_last_copy_to_the_same_bytes(tmp_path):
     whole, trace = run(Quick(), tmp_path / "whole")

@@ -14,6 +14,7 @@ from pipeline import clone, folder
 
 from dclib.pipeline import locks, start
 from dclib.pipeline import status as page_of
+from dclib.pipeline.staleness import Staleness
 from dclib.pipeline.status import Report
 
 GRID = {
@@ -226,6 +227,20 @@ def test_what_runs_tells_what_is_left(tmp_path):
     finished = Report(cells[4], "done")
     known = page_of.summary([finished, running, untold, *waiting], 1.0)
     assert known["seconds_left"] == 1500 + 3 * 1800
+
+
+def test_a_log_of_whatever_is_no_end_of_it(tmp_path):
+    more = {
+        **dict.fromkeys(("table2", "cross_architecture", "ablations")), "datasets": ["digits"],
+        "methods": ["random"], "images_per_class": [1], "seeds": [0], "results_dir": str(tmp_path),
+    }  # fmt: skip
+    plan, hashes = start.plan(ROOT, [], more, look=False)
+    jobs = [job for job in plan.of_grid() if job.rule != "prepare"]
+    logs = [tmp_path / job.files.log for job in jobs]
+    logs[1].mkdir(parents=True)
+    logs[0].write_bytes(b"2026-01-01 10:00:00,123 ERROR \xff\n")  # another's words, or cut off
+    reports = page_of.survey(plan, Staleness(plan, hashes), None)
+    assert [report.state for report in reports][:2] == ["failed", "missing"]
 
 
 @pytest.mark.parametrize(
