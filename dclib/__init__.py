@@ -18,7 +18,7 @@ from typing import Any
 # that work: a step takes several times as long. It has to be said before PyTorch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 # Said here as well, since a name that is none of them may be a module, which needs no PyTorch.
 __all__ = [
     "ImageDataset",
