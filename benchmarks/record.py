@@ -179,8 +179,8 @@ def overlay(
     file = "{network}/ipc-{ipc}/seed-{seed}/set.safetensors"
     before = _before(folder)
     entries = _entries(before, config)
-    told = {**(before.get("protocols") or {}), **(config.get("protocols") or {})}
-    own_protocols = faults.own_protocols({"protocols": told})
+    recipes = {**(before.get("protocols") or {}), **(config.get("protocols") or {})}
+    own_protocols = faults.own_protocols({"protocols": recipes})
     evaluation = dict(config.get("evaluation", {}))
     protocols = [each for each in protocols if not faults.by_own_recipe(each, own_protocols)]
     evaluation["protocols"] = protocols or [DEFAULT]

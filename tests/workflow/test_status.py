@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT
 from pipeline import clone, folder
 
+from dclib import runner
 from dclib.pipeline import locks, start
 from dclib.pipeline import status as page_of
 from dclib.pipeline.staleness import Staleness
@@ -215,7 +216,7 @@ def test_what_runs_tells_what_is_left(tmp_path):
         job for job in plan.of_grid()
         if job.rule == "condense" and job.cell["dataset"] == "MNIST" and job.cell["ipc"] == "1"
     ]  # fmt: skip
-    far = "MNIST dc ConvNet 1 0 iteration 250/1000 loss 12.1 2 s each, 1500 s left"
+    far = runner._line("MNIST dc ConvNet 1 0", runner.Progress(250, [12.1] * 250, 500.0), 1000)
     running, untold = Report(cells[0], "running", far), Report(cells[1], "running", "reading")
     waiting = [Report(job, "missing") for job in cells[2:4]]
     assert page_of.summary([running], 1.0)["seconds_left"] == 1500
