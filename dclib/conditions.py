@@ -30,8 +30,11 @@ def hold(conditions: Mapping[str, str], point: Mapping[str, str]) -> bool:
 def holds(axis: str, wanted: str, value: str) -> bool:
     """Return whether a value on an axis is the wanted one.
 
-    What is said of a method or a ConvNet holds for its variants.
+    What is said of a method or a ConvNet holds for its variants, and what is said of `ipc=100+`
+    from there on.
     """
+    if axis == "ipc" and wanted.endswith("+"):
+        return value.isdigit() and int(value) >= int(wanted[:-1])
     if axis == "method":
         return wanted in (value, value.split("-")[0])
     if axis in ("network", "tested"):

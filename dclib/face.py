@@ -26,6 +26,7 @@ from dclib.errors import InputError, did_you_mean, one_line
 from dclib.methods.imported import formats
 from dclib.methods.imported import method as imported
 from dclib.methods.imported import settings as of_others
+from dclib.networks import names as networks
 from dclib.seeding import Streams
 from dclib.teachers.reference import settings as reference
 from dclib.teachers.reference.teacher import Reference, Training
@@ -73,7 +74,7 @@ def condense(
     settings: Any = None,
     **changes: Any,
 ) -> SyntheticSet:
-    """Return a set of `ipc` images per class, learnt or chosen by a method: `dc`, `random` ...
+    """Return a set of `ipc` images per class, learnt or chosen by a method: `dc`, `idc-i` ...
 
     Args:
         network: that it is condensed with, or that chooses.
@@ -82,23 +83,25 @@ def condense(
         checkpoint: a file from which an interrupted call goes on when it is made again. Delete it
             once the set is safe; without one, an interrupted call starts anew.
         settings: an object of the method's settings class; None for its defaults. What differs for
-            some data sets goes by the name of `data`.
+            some data sets goes by the name of `data`, what does for some networks by `network`.
         changes: settings by name that differ from these, as `iterations=50`.
 
     Raises:
         InputError: an unknown name or setting, or one that does not fit the data.
     """
-    facts, what = methods.face(method), f"method '{method}'"
+    name, what = _known(method), f"method '{method}'"
+    facts = methods.face(name)
     if facts.kind in ("whole", "imported"):
         other = "evaluate(None, data)" if facts.kind == "whole" else "load_set(path, data)"
         raise InputError(f"{what} condenses nothing; call dclib.{other}")
     if settings is None:
         values: dict[str, Any] = {}
-        for _, told in conditions.applying(facts.where, {"dataset": data.name, "ipc": str(ipc)}):
+        point = {"dataset": data.name, "method": method, "network": network, "ipc": str(ipc)}
+        for _, told in conditions.applying(facts.where, point):
             values |= told
         changes = values | changes
     chosen = _settings(facts.settings, what, settings, changes)
-    where, body = devices.choose(device), methods.body(method)
+    where, body = devices.choose(device), methods.body(name)
     random = Streams(data.name, method, network, ipc, seed)
     if facts.kind == "learnt":
         work = body.create(network, chosen, data, ipc, where)
@@ -133,7 +136,8 @@ def evaluate(
 
     Args:
         made: None for the whole training split.
-        network: that is trained; None for the one that the set was condensed with, or ConvNet.
+        network: that is trained; None for the one that the set was condensed with, or ConvNet. Of
+            one with BatchNorm it is the twin with instance norm, as in a grid.
         protocol: how networks are trained, or `own` for that of the method's authors. What differs
             for some data sets (as MNIST's augmentation) goes by the name of `data`.
         seed: of the random numbers; None for the set's, or 0.
@@ -147,7 +151,8 @@ def evaluate(
     """
     told = {"method": "whole", "ipc": "all"} if made is None else made.metadata
     own = str(told.get("network", "ConvNet"))
-    tested, method = network or own, str(told.get("method", "imported"))
+    tested = network or networks.parse(own).twin
+    method = str(told.get("method", "imported"))
     ipc = told.get("ipc") or len(made.images if made else ()) // data.num_classes
     seed = int(told.get("seed", 0)) if seed is None else seed
     if settings is None:
@@ -242,10 +247,16 @@ def _settings(kind: type[Kind], what: str, given: Any, changes: dict[str, Any]) 
         raise InputError(f"{what}: {where} is {fault['input']!r}; {fault['msg']}") from error
 
 
+def _known(method: str) -> str:
+    """The method that a name, or that of a variant which it knows itself, stands for."""
+    name = method.split("-")[0]
+    return name if name in methods.names() and method in methods.face(name).variants else method
+
+
 def _protocol(name: str, method: str) -> str:
     """The known protocol that a name stands for."""
-    if name == protocols.OWN and method in methods.names():
-        return methods.face(method).protocol
+    if name == protocols.OWN and (known := method.split("-")[0]) in methods.names():
+        return methods.face(known).protocol
     if name not in protocols.PROTOCOLS:
         known = [*protocols.PROTOCOLS, protocols.OWN]
         raise InputError(

@@ -9,7 +9,7 @@ from dclib.applications.evaluation import protocols
 from dclib.networks import names as networks
 from dclib.pipeline.paths import Cell, Trained
 
-WHOLE, SAME = "whole", "same"
+WHOLE, RANDOM, SAME = "whole", "random", "same"
 
 _NOTHING = Trained("", "")
 
@@ -59,7 +59,7 @@ def sections(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
     """Return the evaluations of a part of a configuration, each once."""
-    seeds, pairs = section["seeds"], []
+    seeds, pairs, beside = section["seeds"], [], _beside(section)
     for entry, method, network in itertools.product(
         section["datasets"], section["methods"], section["networks"]
     ):
@@ -69,7 +69,11 @@ def evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
             Trained(twin(network if each == SAME else each), protocol)
             for each in section["evaluation_networks"]
             for told in section["protocols"]
-            for protocol in protocols.expanded(told, (own or {}).get("protocol", face.protocol))
+            for protocol in (
+                beside
+                if (method, told) == (RANDOM, protocols.OWN)
+                else protocols.expanded(told, _own(method, section))
+            )
         ]
         if face.kind == WHOLE:  # nothing is condensed, so that the tested network is the only one
             pairs += [(Cell(name, method, how.network, "all", seeds[0]), how) for how in tested]
@@ -80,6 +84,22 @@ def evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
         for ipc, seed in itertools.product(section["images_per_class"], of_method):
             pairs += [(Cell(name, method, network, str(ipc), seed), how) for how in tested]
     return list(dict.fromkeys(pairs))
+
+
+def _own(method: str, section: Mapping[str, Any]) -> str:
+    """The protocol of a method's authors."""
+    told = section["imported"].get(method, {})
+    return str(told.get("protocol", methods.face(base(method, section["imported"])).protocol))
+
+
+def _beside(section: Mapping[str, Any]) -> list[str]:
+    """The protocols under which random images stand beside methods under their own ones.
+
+    All of those but what takes more than images to train on.
+    """
+    own = dict.fromkeys(_own(method, section) for method in section["methods"])
+    known = protocols.PROTOCOLS
+    return [name for name in own if name not in known or "recipe" not in known[name].settings]
 
 
 def options_of(entry: str | Mapping[str, Any]) -> dict[str, Any]:

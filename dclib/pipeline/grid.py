@@ -150,8 +150,9 @@ class Grid:
         if fault := self._snapshot_fault(cell):
             yield "methods", fault
         method = cell.finished.method
-        if "-" in method and method not in self.config["condensation"]:
-            variants = [name for name in self.config["condensation"] if "-" in name]
+        said = [name for name in self.config["condensation"] if "-" in name]
+        variants = dict.fromkeys([*said, *face.variants])
+        if "-" in method and method not in variants:
             yield (
                 "methods",
                 (
@@ -255,9 +256,12 @@ class Grid:
             return {}
         face, point = methods.face(name), point_of(cell)
         place = {**point, "dataset": self.dataset(cell.dataset)["source"]}
-        own = [(f"{name} {key}", told) for key, told in conditions.applying(face.where, place)]
+        known = [(f"{name} {key}", told) for key, told in conditions.applying(face.where, place)]
+        of_variant = [part for part in known if "method=" in part[0]]
+        own = [part for part in known if part not in of_variant]
         for each in dict.fromkeys([name, cell.finished.method]):  # not the defaults of all
             said = self._said.get(each) or {}
+            own += [] if each == name else of_variant
             own.append((each, {key: section[each][key] for key in said}))
         settings = self._settings(face.settings, own, point)
         return settings | (dict.fromkeys(face.grows, cell.snapshot) if cell.snapshot else {})

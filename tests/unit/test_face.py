@@ -1,7 +1,9 @@
 """`import dclib`: light, typed, and the same as what the rooms below it do."""
 
 import ast
+import dataclasses
 import io
+import json
 import subprocess
 import sys
 
@@ -20,6 +22,8 @@ from dclib.devices import choose
 from dclib.errors import InputError
 from dclib.methods.dc import settings as dc
 from dclib.methods.dc.method import GradientMatching, create
+from dclib.pipeline.grid import Grid
+from dclib.pipeline.paths import Cell
 from dclib.seeding import Streams
 
 FAST = {"iterations": 2, "real_batch": 8}
@@ -61,6 +65,39 @@ def test_it_is_what_a_grid_makes(digits, tmp_path):
     assert made.metadata["settings"]["iterations"] == 2
 
 
+@pytest.mark.parametrize("dataset", ["MNIST", "CIFAR10"])
+@pytest.mark.parametrize("network", ["ConvNet-width4", "MLP"])
+@pytest.mark.parametrize("method", ["dc", "dsa", "dm", "idc", "idc-i", "dd"])
+def test_settings_are_those_that_a_grid_has(digits, dataset, network, method):
+    """What the authors set for a data set, a network or a variant included."""
+    few = {"iterations": 1, "real_batch": 4}
+    few |= {"outer_steps": 1} if method.startswith("idc") else {}
+    named = dataclasses.replace(digits, name=dataset)
+    made = dclib.condense(named, method, 1, network, device="cpu", **few)
+    config = {
+        "datasets": [dataset], "methods": [method], "networks": [network], "seeds": [0],
+        "images_per_class": [1], "condensation": {method: few},
+    }  # fmt: skip
+    told = Grid(config, None).condensation(Cell(dataset, method, network, "1", 0))
+    assert json.loads(json.dumps(made.metadata["settings"])) == json.loads(json.dumps(told))
+    assert made.metadata["method"] == method
+
+
+def test_a_batchnorm_network_is_tested_as_its_twin(digits, monkeypatch):
+    asked = []
+
+    def evaluation(tested, *_):
+        asked.append(tested)
+        raise InputError("enough")
+
+    monkeypatch.setattr(face, "Evaluation", evaluation)
+    made = dclib.condense(digits, "random", 1).with_metadata(network="VGG11BN")
+    for network in (None, "VGG11BN"):
+        with pytest.raises(InputError, match="enough"):
+            dclib.evaluate(made, digits, network)
+    assert asked == ["VGG11", "VGG11BN"]
+
+
 def test_a_checkpoint_is_gone_on_from(digits, tmp_path, monkeypatch):
     arguments = {"network": "ConvNet-width4", "device": "cpu", **FAST}
     whole = dclib.condense(digits, "dc", 1, **arguments)
@@ -89,6 +126,7 @@ def test_a_checkpoint_is_gone_on_from(digits, tmp_path, monkeypatch):
         (lambda d: dclib.read("digitz"), "did you mean 'digits'?"),
         (lambda d: dclib.read("digits", size=3), "'size' is unknown"),
         (lambda d: dclib.condense(d, "dx", 1), "method 'dx' is not one of"),
+        (lambda d: dclib.condense(d, "idc-x", 1), "method 'idc-x' is not one of"),
         (lambda d: dclib.condense(d, "dc", 1, iteration=2), "did you mean 'iterations'?"),
         (lambda d: dclib.condense(d, "dc", 1, lr_img=-1.0), "method 'dc': lr_img is -1.0; "),
         (lambda d: dclib.condense(d, "random", 1, lr=1), "'lr' is unknown; allowed: none"),

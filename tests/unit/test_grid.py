@@ -28,8 +28,8 @@ def test_the_papers_grid():
     assert cells[0].folder == "MNIST/random/ConvNet/ipc-1/seed-0"
     made = grid()
     models = made.expected_models(made.evaluations())
-    # dsa, dm and idc under their own protocols as well
-    assert sum(models.values()) == 4 * (4 * 5 * (1 + 1 + 3 * 2) * 20 + 3 * 4 * 20 + 5)
+    # dsa, dm and idc under their own protocols as well, and random under each of these
+    assert sum(models.values()) == 4 * (4 * 5 * (3 + 1 + 3 * 2) * 20 + 3 * 4 * 20 + 5)
 
 
 def test_the_papers_other_tables():
@@ -388,6 +388,52 @@ def test_protocols_that_cannot_be_are_refused(change, fault):
     with pytest.raises(InputError, match=fault) as raised:
         plan()
     assert "\n" not in str(raised.value)
+
+
+def test_random_stands_beside_every_protocol_of_authors():
+    """Not beside dd's, which needs the steps that a set was learnt for."""
+
+    def found(method, **change):
+        made = grid(**NO_TABLES, datasets=["MNIST"], images_per_class=[1], **change)
+        return [how.protocol for cell, how in made.evaluations() if cell.method == method]
+
+    own = {"protocols": ["own"]}
+    methods = ["random", "herding", "dd", "idc", "dm", "whole"]
+    change = {"methods": methods, "networks": ["LeNet"], "seeds": [0], "evaluation": own}
+    assert sorted(found("random", **change)) == ["dc", "dsa", "idc"]
+    assert [found(each, **change) for each in methods[1:]] == [
+        ["dc"], ["dd"], ["idc"], ["dsa"], ["dc"],
+    ]  # fmt: skip
+    theirs = {
+        "imported": {"theirs": {"file": "x.pt", "protocol": "long"}},
+        "protocols": {"long": {"epochs": 3}},
+        "methods": ["theirs", "random"], "seeds": [0],
+    }  # fmt: skip
+    for protocols, wanted in ((["own"], ["long", "dc"]), (["dsa", "own"], ["dsa", "long", "dc"])):
+        assert found("random", **theirs, evaluation={"protocols": protocols}) == wanted
+    assert found("random", **theirs, evaluation={"protocols": ["dsa"]}) == ["dsa"]
+
+
+def test_what_authors_set_for_a_data_set_or_a_network_needs_no_word():
+    made = grid(
+        **NO_TABLES,
+        datasets=["MNIST", {"name": "mine", "source": "CIFAR10"}],
+        condensation={"dc-mse": {"distance": "mse"}},
+    )
+
+    def told(dataset, method, network, ipc, *names):
+        settings = made.condensation(Cell(dataset, method, network, str(ipc), 0))
+        return [settings[name] for name in names]
+
+    for ipc, lr in ((50, 1.0), (99, 1.0), (100, 10.0), (150, 10.0), (1250, 10.0)):
+        assert told("mine", "dm", "ConvNet", ipc, "lr_img") == [lr]
+        assert told("MNIST", "dm", "ConvNet", ipc, "lr_img") == [1.0]
+    for method in ("dc", "dc-mse", "dsa"):
+        assert told("MNIST", method, "MLP", 1, "lr_img") == [0.01]
+        assert told("MNIST", method, "LeNet", 1, "lr_img") == [0.1]
+    of_dd = ("iterations", "lr_net", "augment_real")
+    assert told("mine", "dd", "AlexCifarNet", 1, *of_dd) == [19600, 0.001, True]
+    assert told("MNIST", "dd", "LeNet", 1, *of_dd) == [23600, 0.02, False]
 
 
 def test_same_is_the_instance_norm_twin():

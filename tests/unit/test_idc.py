@@ -80,7 +80,6 @@ def test_settings_are_the_published_ones_of_each_data_set():
     config = {
         "datasets": ["MNIST", "FashionMNIST", "SVHN", "CIFAR10"], "images_per_class": [1],
         "methods": ["idc", "idc-i"], "networks": ["ConvNet"], "seeds": [0],
-        "condensation": {"idc-i": {}},
     }  # fmt: skip
     grid = Grid(config, None)
     wanted = ("distance", "lr_img", "net_images", "factor", "cutmix")
@@ -96,8 +95,17 @@ def test_settings_are_the_published_ones_of_each_data_set():
         assert [told[name] for name in wanted] == values
         cutout = (dataset, method) != ("MNIST", "idc")
         assert told["augmentation"] == ["color", "crop"] + ["cutout"] * cutout
-    said = {**config, "condensation": {"idc-i": {}, "idc": {"lr_img": 0.5}}}
-    assert Grid(said, None).condensation(Cell("MNIST", "idc", "MLP", "1", 0))["lr_img"] == 0.5
+
+    said = {"idc-i": {"momentum_img": 0.1}, "idc": {"lr_img": 0.5, "factor": 4}}
+    grid = Grid({**config, "condensation": said}, None)
+    for method, *values in (("idc", 0.5, 4, 0.5), ("idc-i", 0.5, 1, 0.1)):
+        told = grid.condensation(Cell("MNIST", method, "MLP", "1", 0))
+        assert [told[name] for name in ("lr_img", "factor", "momentum_img")] == values
+    said["idc-i"]["factor"] = 2
+    told = Grid({**config, "condensation": said}, None).condensation(
+        Cell("MNIST", "idc-i", "MLP", "1", 0)
+    )
+    assert told["factor"] == 2
 
 
 def test_settings_that_cannot_touch_a_set_are_not_among_the_relevant(tiny):

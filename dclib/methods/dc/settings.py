@@ -14,6 +14,7 @@ Distance = Literal["ours", "mse", "cos", "l1"]
 Engine = Literal["auto", "by_class", "batched"]
 
 GROWS = ("iterations",)
+WHERE: dict[str, dict[str, Any]] = {"network=MLP": {"lr_img": 0.01}}
 
 # Outer steps and inner epochs by images per class, as the authors chose them.
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -26,11 +27,11 @@ class Settings(Formation):
     iterations: Count = 1000
     """freshly initialised networks, K in the paper"""
     outer_steps: Count | None = None
-    """matching steps for each network, T in the paper; null for the paper's (ipc 1: 1, 10: 10, 15:
-    15, 50: 50)"""
+    """matching steps for each network, T in the paper; null for the authors' (ipc 1: 1, 10: 10, 50:
+    50), and at an ipc that they leave open as many as that (15: 15)"""
     inner_epochs: Count | None = None
-    """epochs of training between two matching steps; null for the paper's (ipc 1: 1, 10: 50, 15:
-    33, 50: 10)"""
+    """epochs of training between two matching steps; null for the authors' (ipc 1: 1, 10: 50, 50:
+    10), and at an ipc that they leave open 500 divided by it (15: 33)"""
     real_batch: Count = 256
     """real images per class in a matching step"""
     batchnorm_batch: Count = 16
@@ -38,7 +39,7 @@ class Settings(Formation):
     initialisation: Literal["noise", "real"] = "noise"
     """what images start as: standard normal noise, or random training images"""
     lr_img: Rate = 0.1
-    """learning rate of the images"""
+    """learning rate of the images; for an MLP 0.01 unless it is said"""
     momentum_img: Momentum = 0.5
     """momentum of the images"""
     lr_net: Rate = 0.01
@@ -92,6 +93,7 @@ FACE = Face(
     Settings,
     "learnt",
     grows=GROWS,
+    where=WHERE,
     fault=formation.fault,
     relevant=relevant,
     peak_bytes=peak_bytes,

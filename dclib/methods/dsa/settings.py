@@ -26,7 +26,7 @@ FACE = Face(
     "learnt",
     grows=dc.GROWS,
     protocol="dsa",
-    where={f"dataset={name}": {"augmentation": [*NO_FLIP]} for name in CHARACTERS},
+    where=dc.WHERE | {f"dataset={name}": {"augmentation": [*NO_FLIP]} for name in CHARACTERS},
     fault=formation.fault,
     relevant=dc.relevant,
     peak_bytes=dc.peak_bytes,

@@ -17,7 +17,7 @@ _FROM_REAL = ("net_images", "net_augmentation", "cutmix", "momentum_net", "weigh
 @settings
 class Settings(dc.Settings):
     """Several small images in one, matched on networks trained on real images; the defaults are
-    the paper's for CIFAR10. Other data sets differ: see `FACE`."""
+    the paper's for CIFAR10. Other data sets have others, told below."""
 
     iterations: Count = 2000
     """freshly initialised networks; a tenth of them gets most of the accuracy"""
