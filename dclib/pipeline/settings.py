@@ -89,6 +89,7 @@ def page() -> str:
 _INTRODUCTION = """# Settings
 
 Made from dclib's classes by `python -m dclib.pipeline.settings`: every key of a configuration.
+What an entry of `datasets` takes is in [data.md](data.md), of `imported` in [judge.md](judge.md).
 `config.yaml` and overlays hold what differs from the defaults.
 
 Under `overrides`, settings differ where all of some conditions hold:
