@@ -26,6 +26,17 @@ def hold(conditions: Mapping[str, str], point: Mapping[str, str]) -> bool:
     return all(holds(axis, wanted, point[axis]) for axis, wanted in conditions.items())
 
 
+def base(method: str) -> str:
+    """Return the method that a variant, as `dc-mse`, or a snapshot, as `dc@100`, is one of."""
+    return method.partition("@")[0].split("-")[0]
+
+
+def methods(where: Mapping[str, Told]) -> list[str]:
+    """Return the methods that are named in conditions, in order."""
+    told = (part.split("=") for key in where for part in key.split())
+    return list(dict.fromkeys(value for axis, value in told if axis == "method"))
+
+
 @functools.cache
 def holds(axis: str, wanted: str, value: str) -> bool:
     """Return whether a value on an axis is the wanted one.
@@ -33,10 +44,10 @@ def holds(axis: str, wanted: str, value: str) -> bool:
     What is said of a method or a ConvNet holds for its variants, and what is said of `ipc=100+`
     from there on.
     """
-    if axis == "ipc" and wanted.endswith("+"):
-        return value.isdigit() and int(value) >= int(wanted[:-1])
+    if axis == "ipc" and wanted.endswith("+") and wanted[:-1].isdecimal():
+        return value.isdecimal() and int(value) >= int(wanted[:-1])
     if axis == "method":
-        return wanted in (value, value.split("-")[0])
+        return wanted in (value, base(value))
     if axis in ("network", "tested"):
         name, *options = wanted.split("-")
         own, *more = value.split("-")

@@ -136,8 +136,8 @@ def evaluate(
 
     Args:
         made: None for the whole training split.
-        network: that is trained; None for the one that the set was condensed with, or ConvNet. Of
-            one with BatchNorm it is the twin with instance norm, as in a grid.
+        network: that is trained; None for the one that the set was condensed with, or ConvNet; of
+            VGG11BN, ResNet18BN and ResNet18BN_AP the twin with instance norm, as in a grid.
         protocol: how networks are trained, or `own` for that of the method's authors. What differs
             for some data sets (as MNIST's augmentation) goes by the name of `data`.
         seed: of the random numbers; None for the set's, or 0.
@@ -249,13 +249,14 @@ def _settings(kind: type[Kind], what: str, given: Any, changes: dict[str, Any]) 
 
 def _known(method: str) -> str:
     """The method that a name, or that of a variant which it knows itself, stands for."""
-    name = method.split("-")[0]
-    return name if name in methods.names() and method in methods.face(name).variants else method
+    name = conditions.base(method)
+    known = conditions.methods(methods.face(name).where) if name in methods.names() else ()
+    return name if method in known else method
 
 
 def _protocol(name: str, method: str) -> str:
     """The known protocol that a name stands for."""
-    if name == protocols.OWN and (known := method.split("-")[0]) in methods.names():
+    if name == protocols.OWN and (known := conditions.base(method)) in methods.names():
         return methods.face(known).protocol
     if name not in protocols.PROTOCOLS:
         known = [*protocols.PROTOCOLS, protocols.OWN]

@@ -75,12 +75,6 @@ class Face:
     peak_bytes: Callable[[Any, int, int, int, int], int] | None = None
     batchnorm_bytes: Callable[[Any, int, int, int, int], int] | None = None
 
-    @property
-    def variants(self) -> list[str]:
-        """The names, as `idc-i`, under which `where` has settings for what is no method alone."""
-        told = (part.split("=") for conditions in self.where for part in conditions.split())
-        return list(dict.fromkeys(value for axis, value in told if axis == "method"))
-
 
 def names() -> list[str]:
     """Return all methods: selections, those without a teacher first, then learnt ones, `whole`."""

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from dclib import methods
+from dclib import conditions, methods
 from dclib.applications.evaluation import protocols
 from dclib.networks import names as networks
 from dclib.pipeline.paths import Cell, Trained
@@ -22,12 +22,12 @@ def twin(network: str) -> str:
 
 
 def base(method: str, imported: Collection[str] = ()) -> str:
-    """Return the folder of a method: of what a variant, as `dc-mse`, or a snapshot is one of.
+    """Return the folder of a method, or of what a variant or a snapshot is one of.
 
     Args:
         imported: the names that a configuration has for sets of others.
     """
-    return "imported" if method in imported else method.partition("@")[0].split("-")[0]
+    return "imported" if method in imported else conditions.base(method)
 
 
 def key_of(cell: Cell, tested: Trained) -> str:
@@ -95,11 +95,12 @@ def _own(method: str, section: Mapping[str, Any]) -> str:
 def _beside(section: Mapping[str, Any]) -> list[str]:
     """The protocols under which random images stand beside methods under their own ones.
 
-    All of those but what takes more than images to train on.
+    All of those but what takes more than images to train on; that of `dc` where there are none.
     """
-    own = dict.fromkeys(_own(method, section) for method in section["methods"])
-    known = protocols.PROTOCOLS
-    return [name for name in own if name not in known or "recipe" not in known[name].settings]
+    others = (method for method in section["methods"] if method != RANDOM)
+    own, known = dict.fromkeys(_own(method, section) for method in others), protocols.PROTOCOLS
+    found = [name for name in own if name not in known or "recipe" not in known[name].settings]
+    return found or [_own(RANDOM, section)]
 
 
 def options_of(entry: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -120,7 +120,8 @@ class Evaluated:
     networks: TestedNetworks = ("same",)
     """networks that every set is evaluated on; same for the one it was condensed with"""
     protocols: Protocols = ("dc",)
-    """ways to train and test, by name; own for that of a method's authors"""
+    """ways to train and test, by name; own for that of a method's authors (random: those of all
+    methods beside it but dd)"""
 
 
 @settings

@@ -98,15 +98,15 @@ Under `overrides`, settings differ where all of some conditions hold:
 overrides:
   dataset=MNIST protocol=dsa: {evaluation: {epochs: 500}}
   method=whole: {evaluation: {models: 5}}
-  network=MLP: {dc: {lr_img: 0.01}}
+  network=MLP: {dc: {lr_img: 0.05}}
 ```
 
 A condition is on `dataset`, `method`, `network` (that a set is condensed with), `tested` (the
 network that is trained on it), `protocol`, `ipc` or `seed`. One on a method holds for its variants
 too, one on a ConvNet for those with further options. More conditions win over fewer and, among
-equally many, the later one. The sections are `evaluation`, `reference_network` (by `dataset` and
-`network`), and every method or variant under `condensation` (not by `tested` or `protocol`). What
-can never apply is refused.
+equally many, the later one. `ipc=10+` holds from 10 images per class on. The sections are
+`evaluation`, `reference_network` (by `dataset` and `network`), and every method or variant under
+`condensation` (not by `tested` or `protocol`). What can never apply is refused.
 """
 
 

@@ -83,6 +83,17 @@ def test_settings_are_those_that_a_grid_has(digits, dataset, network, method):
     assert made.metadata["method"] == method
 
 
+@pytest.mark.parametrize(
+    ("method", "way"),
+    [("dsa@100", "dsa"), ("idc-i@2", "idc"), ("dm-x", "dsa"), ("random", "dc")],
+)
+def test_the_own_protocol_of_a_snapshot_or_a_variant(digits, method, way, monkeypatch):
+    made = dclib.condense(digits, "random", 1).with_metadata(method=method)
+    monkeypatch.setattr(face, "Evaluation", lambda _, settings, *rest: settings)
+    monkeypatch.setattr(face, "_run", lambda settings, *_, **__: settings)
+    assert dclib.evaluate(made, digits, "MLP", "own").augmentation_way == way
+
+
 def test_a_batchnorm_network_is_tested_as_its_twin(digits, monkeypatch):
     asked = []
 

@@ -409,9 +409,11 @@ def test_random_stands_beside_every_protocol_of_authors():
         "protocols": {"long": {"epochs": 3}},
         "methods": ["theirs", "random"], "seeds": [0],
     }  # fmt: skip
-    for protocols, wanted in ((["own"], ["long", "dc"]), (["dsa", "own"], ["dsa", "long", "dc"])):
+    for protocols, wanted in ((["own"], ["long"]), (["dsa", "own"], ["dsa", "long"])):
         assert found("random", **theirs, evaluation={"protocols": protocols}) == wanted
     assert found("random", **theirs, evaluation={"protocols": ["dsa"]}) == ["dsa"]
+    for alone in (["random"], ["dd", "random"]):
+        assert found("random", **change | {"methods": alone}) == ["dc"]
 
 
 def test_what_authors_set_for_a_data_set_or_a_network_needs_no_word():
@@ -434,6 +436,18 @@ def test_what_authors_set_for_a_data_set_or_a_network_needs_no_word():
     of_dd = ("iterations", "lr_net", "augment_real")
     assert told("mine", "dd", "AlexCifarNet", 1, *of_dd) == [19600, 0.001, True]
     assert told("MNIST", "dd", "LeNet", 1, *of_dd) == [23600, 0.02, False]
+
+
+def test_an_override_may_hold_from_a_number_of_images_on():
+    made = grid(**NO_TABLES, overrides={"ipc=10+": {"dc": {"lr_img": 0.3}}})
+    rates = [
+        made.condensation(Cell("MNIST", "dc", "ConvNet", ipc, 0))["lr_img"]
+        for ipc in ("1", "10", "15", "50")
+    ]
+    assert rates == [0.1, 0.3, 0.3, 0.3]
+    for key in ("ipc=51+", "ipc=x+", "ipc=+", "ipc=1.5+", "ipc=²+"):
+        with pytest.raises(InputError, match="no cell of the grids has ipc"):
+            grid(**NO_TABLES, overrides={key: {"dc": {"lr_img": 0.3}}})
 
 
 def test_same_is_the_instance_norm_twin():

@@ -7,6 +7,7 @@ import torch
 from reference import idc as reference
 
 from dclib.data.datasets import ImageDataset
+from dclib.errors import InputError
 from dclib.methods.idc.method import create
 from dclib.methods.idc.settings import Settings, relevant
 from dclib.networks import names
@@ -106,6 +107,14 @@ def test_settings_are_the_published_ones_of_each_data_set():
         Cell("MNIST", "idc-i", "MLP", "1", 0)
     )
     assert told["factor"] == 2
+    for key, value in (("method=idc-i", 3), ("dataset=MNIST", 3)):
+        overrides = {key: {"idc": {"factor": value}}}
+        told = Grid({**config, "overrides": overrides}, None).condensation(
+            Cell("MNIST", "idc-i", "MLP", "1", 0)
+        )
+        assert told["factor"] == value
+    with pytest.raises(InputError, match="'idc-I' and 'idc-i' differ only in case"):
+        Grid({**config, "condensation": {"idc-I": {}}}, None)
 
 
 def test_settings_that_cannot_touch_a_set_are_not_among_the_relevant(tiny):

@@ -7,8 +7,8 @@ from dclib.methods import Face
 
 @settings
 class Settings:
-    """Dataset distillation; the defaults are the paper's for MNIST; CIFAR10 has others,
-    told below."""
+    """Dataset distillation; the defaults are the paper's for MNIST, those for CIFAR10
+    are named."""
 
     iterations: Count = 23600
     """freshly initialised networks; 400 epochs of MNIST's images (CIFAR10: 19600)"""
@@ -23,7 +23,8 @@ class Settings:
     beta2: Momentum = 0.999
     """Adam's second decay"""
     lr_halvings: Number = 10
-    """equal parts of the iterations, with half of Adam's learning rate in each of that before"""
+    """the iterations fall into this many equal parts, each with half of Adam's learning rate in the
+    one before; 0 and 1: it stays"""
     real_batch: Count = 1024
     """real images in the objective, of any class"""
     augment_real: bool = False

@@ -17,7 +17,7 @@ _FROM_REAL = ("net_images", "net_augmentation", "cutmix", "momentum_net", "weigh
 @settings
 class Settings(dc.Settings):
     """Several small images in one, matched on networks trained on real images; the defaults are
-    the paper's for CIFAR10. Other data sets have others, told below."""
+    the paper's for CIFAR10. Those of other data sets are named."""
 
     iterations: Count = 2000
     """freshly initialised networks; a tenth of them gets most of the accuracy"""
@@ -34,7 +34,7 @@ class Settings(dc.Settings):
     and side by side"""
     factor: Count = 2
     """a stored image holds factor x factor small ones, which networks see enlarged; images per
-    class counts stored ones"""
+    class counts stored ones (idc-i: 1)"""
     lr_img: Rate = 5e-3
     """learning rate of the images, whose pixels go from 0 to 1, for ten images per class; for
     others it is in proportion (MNIST, FashionMNIST: 1e-4)"""
@@ -50,13 +50,13 @@ class Settings(dc.Settings):
     net_augmentation: Siamese = ("color", "crop")
     """kinds for every image of that training"""
     cutmix: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """probability that a batch of that training is mixed by CutMix (MNIST: 0)"""
+    """probability that a batch of that training is mixed by CutMix (MNIST: 0; as idc-i: 0.5)"""
     distance: dc.Distance = "mse"
     """distance of two sets of gradients, of all weights but the last layer's: squared or absolute
     differences (l1; MNIST, FashionMNIST), or one of dc's"""
     augmentation: Siamese = ("color", "crop", "cutout")
     """kinds for the real and the synthetic images of a class alike: of crop, scale and rotate one
-    is drawn, the others are always applied (MNIST: color, crop)"""
+    is drawn, the others are always applied (MNIST: color, crop; as idc-i: color, crop, cutout)"""
 
     def loops(self, ipc: int) -> tuple[int, int]:
         """Return matching steps, and passes of training between two of them."""
