@@ -256,8 +256,8 @@ def _known(method: str) -> str:
 
 def _protocol(name: str, method: str) -> str:
     """The known protocol that a name stands for."""
-    if name == protocols.OWN and (known := conditions.base(method)) in methods.names():
-        return methods.face(known).protocol
+    if name == protocols.OWN and conditions.base(method) in methods.names():
+        return methods.face(conditions.base(method)).protocol
     if name not in protocols.PROTOCOLS:
         known = [*protocols.PROTOCOLS, protocols.OWN]
         raise InputError(
