@@ -49,8 +49,8 @@ class Face:
             bytes as in one go. None where the schedule depends on the number.
         protocol: the way in which its authors train and test networks on its sets.
         where: by conditions, as overrides of a configuration are, the settings that differ there.
-            They hold where a configuration says nothing; the name of a data set stands for its
-            source.
+            They hold where a configuration says nothing, those of a variant where it says nothing
+            of that or by an override; the name of a data set stands for its source.
         fault: settings, network, images per class, and a data set's name and facts give what is
             wrong with them together, or nothing.
         relevant: settings, network and images per class give the settings, resolved, that can touch

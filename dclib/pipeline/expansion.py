@@ -59,21 +59,18 @@ def sections(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
     """Return the evaluations of a part of a configuration, each once."""
-    seeds, pairs, beside = section["seeds"], [], _beside(section)
+    seeds, pairs = section["seeds"], []
     for entry, method, network in itertools.product(
         section["datasets"], section["methods"], section["networks"]
     ):
         name, own = options_of(entry)["name"], section["imported"].get(method)
         face = methods.face(base(method, section["imported"]))
+        authors = _beside(section) if method == RANDOM else (_own(method, section),)
         tested = [
             Trained(twin(network if each == SAME else each), protocol)
             for each in section["evaluation_networks"]
             for told in section["protocols"]
-            for protocol in (
-                beside
-                if (method, told) == (RANDOM, protocols.OWN)
-                else protocols.expanded(told, _own(method, section))
-            )
+            for protocol in protocols.expanded(told, authors)
         ]
         if face.kind == WHOLE:  # nothing is condensed, so that the tested network is the only one
             pairs += [(Cell(name, method, how.network, "all", seeds[0]), how) for how in tested]
@@ -92,15 +89,15 @@ def _own(method: str, section: Mapping[str, Any]) -> str:
     return str(told.get("protocol", methods.face(base(method, section["imported"])).protocol))
 
 
-def _beside(section: Mapping[str, Any]) -> list[str]:
+def _beside(section: Mapping[str, Any]) -> tuple[str, ...]:
     """The protocols under which random images stand beside methods under their own ones.
 
     All of those but what takes more than images to train on; that of `dc` where there are none.
     """
     others = (method for method in section["methods"] if method != RANDOM)
     own, known = dict.fromkeys(_own(method, section) for method in others), protocols.PROTOCOLS
-    found = [name for name in own if name not in known or "recipe" not in known[name].settings]
-    return found or [_own(RANDOM, section)]
+    found = (name for name in own if name not in known or "recipe" not in known[name].settings)
+    return tuple(found) or (_own(RANDOM, section),)
 
 
 def options_of(entry: str | Mapping[str, Any]) -> dict[str, Any]:

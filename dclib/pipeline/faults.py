@@ -114,9 +114,10 @@ def refuse_two_names_of_one(
     config: Mapping[str, Any], sections: Sections, known: Collection[str]
 ) -> None:
     """Refuse what would be one folder on some file systems, or one network in two folders."""
+    asked = itertools.chain.from_iterable(section["methods"] for section in sections.values())
     for key, names in (
         ("datasets", known),
-        ("condensation", [*config["condensation"], *_listed(sections, "methods")]),
+        ("condensation", [*config["condensation"], *asked]),
         ("ablations", config["ablations"] or {}),
     ):
         for one, other in _same(names, str.lower):
@@ -200,11 +201,6 @@ def network_fault(network: str) -> str:
     except InputError as error:
         return str(error)
     return ""
-
-
-def _listed(sections: Sections, key: str) -> Iterator[str]:
-    """What the grids of a configuration have under a key."""
-    return itertools.chain.from_iterable(section[key] for section in sections.values())
 
 
 def _same(names: Iterable[str], key: Callable[[str], Any]) -> Iterator[tuple[str, str]]:

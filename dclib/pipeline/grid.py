@@ -150,9 +150,9 @@ class Grid:
         if fault := self._snapshot_fault(cell):
             yield "methods", fault
         method = cell.finished.method
-        said = [name for name in self.config["condensation"] if "-" in name]
-        variants = dict.fromkeys([*said, *conditions.methods(face.where)])
-        if "-" in method and method not in variants:
+        allowed = dict.fromkeys([*self.config["condensation"], *conditions.methods(face.where)])
+        if "-" in method and method not in allowed:
+            variants = [name for name in allowed if "-" in name]
             yield (
                 "methods",
                 (
@@ -259,10 +259,11 @@ class Grid:
         known = [(f"{name} {key}", told) for key, told in conditions.applying(face.where, place)]
         of_variant = [part for part in known if "method=" in part[0]]
         own = [part for part in known if part not in of_variant]
-        # What authors set for a variant comes after what is said of its method, but for overrides.
-        for each, after in ((name, of_variant), (cell.finished.method, [])):
+        for each in dict.fromkeys([name, cell.finished.method]):
             said = self._said.get(each) or {}  # not the defaults of all
-            own += [(f"{each} said", {key: section[each][key] for key in said}), *after, (each, {})]
+            own.append((f"{each} said", {key: section[each][key] for key in said}))
+            # What authors set for a variant: after what is said of its method, before overrides.
+            own += [*(of_variant if each == name else ()), (each, {})]
         settings = self._settings(face.settings, own, point)
         return settings | (dict.fromkeys(face.grows, cell.snapshot) if cell.snapshot else {})
 

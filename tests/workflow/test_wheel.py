@@ -186,6 +186,27 @@ def test_dependencies_are_told_once():
     assert sorted(pip) == sorted(f"{name}=={pins[name]}" for name in own | {"pyyaml"})
 
 
+def test_what_is_locked_takes_the_oldest_python_that_is_promised():
+    """A Debian has 3.11.2, and a package may ask for a later 3.11."""
+    import importlib.metadata
+    import tomllib
+
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        told = Requirement(line)
+        if told.marker and not told.marker.evaluate():
+            continue
+        asked = importlib.metadata.metadata(told.name).get("Requires-Python", "")
+        assert importlib.metadata.version(told.name) in told.specifier, told
+        assert oldest in SpecifierSet(asked), f"{told} asks for Python {asked}"
+
+
 def test_a_release_is_told_alike_everywhere():
     """What CI asks of a tag; what comes next is under Unreleased, and dates go down."""
     heads = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

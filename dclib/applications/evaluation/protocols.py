@@ -121,13 +121,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def expanded(name: str, own: str) -> tuple[str, ...]:
+def expanded(name: str, own: tuple[str, ...]) -> tuple[str, ...]:
     """Return the protocols that a name in a configuration stands for.
 
     Args:
-        own: that of the method's authors.
+        own: those of the method's authors.
     """
-    return GROUPS.get(name, (own if name == OWN else name,))
+    return GROUPS.get(name, own if name == OWN else (name,))
 
 
 def parts(name: str, point: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
