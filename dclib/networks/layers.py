@@ -209,9 +209,10 @@ def own_gradient(
         given: what the layer took, a batch, in the type of `gradient`.
         gradient: of what it made of it.
     """
+    if key == "bias":
+        flat = isinstance(module, nn.Linear | nn.LayerNorm)
+        return gradient.sum(0) if flat else gradient.sum((0, 2, 3))
     match module:
-        case nn.Conv2d() if key == "bias":
-            return gradient.sum((0, 2, 3))
         case FirstConv() if gradient.dtype == torch.bfloat16 and not gradient.is_cuda:
             patches = functional.unfold(given, module.kernel_size, padding=int(module.padding[0]))
             return torch.bmm(gradient.flatten(2), patches.mT).sum(0).view(module.weight.shape)
@@ -226,10 +227,12 @@ def own_gradient(
             )  # fmt: skip
             return found[1]
         case nn.Linear():
-            return gradient.sum(0) if key == "bias" else gradient.mT @ given
+            return gradient.mT @ given
         case nn.LayerNorm():
             normalised = functional.layer_norm(given, module.normalized_shape, eps=module.eps)
-            return (gradient if key == "bias" else gradient * normalised).sum(0)
+            return (gradient * normalised).sum(0)
+        case nn.GroupNorm() if gradient.dtype != torch.bfloat16:  # which statistics would be in
+            return norms.weight_gradient(gradient, given, module.num_groups, module.eps)
         case nn.GroupNorm():
             normalised = functional.group_norm(given, module.num_groups, eps=module.eps)
         case _:
@@ -238,7 +241,7 @@ def own_gradient(
             normalised = functional.batch_norm(
                 given, module.running_mean, module.running_var, eps=module.eps
             )
-    return (gradient if key == "bias" else gradient * normalised).sum((0, 2, 3))
+    return (gradient * normalised).sum((0, 2, 3))
 
 
 def sequence(layers: parts.Layers, shape: Shape) -> nn.Sequential:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -103,6 +104,25 @@ class _FixedNormBack(torch.autograd.Function):
         to_gradient = _norm_back(change, maps, None, mean, rstd, ctx.groups)
         to_gradient = to_gradient * weight[:, None, None]
         return to_gradient, to_maps.view_as(maps), None, None, None, None, None
+
+
+def weight_gradient(
+    gradient: Float[Tensor, "n channels *_"], maps: Float[Tensor, "n channels *_"],
+    groups: int, eps: float,
+) -> Float[Tensor, " channels"]:  # fmt: skip
+    """Return the gradient of the weights of a GroupNorm from that of its output.
+
+    Args:
+        maps: what it took.
+    """
+    n, channels, size = len(maps), maps.shape[1], maps[0, 0].numel()
+    maps, gradient = maps.contiguous(), gradient.contiguous()
+    _, mean, rstd = torch.native_group_norm(maps, None, None, n, channels, size, groups, eps)
+    of_weight: Tensor = torch.ops.aten.native_group_norm_backward(
+        gradient, maps, mean, rstd, maps.new_ones(channels), n, channels, size, groups,
+        [False, True, False],
+    )[1]  # fmt: skip
+    return of_weight
 
 
 def _norm_back(
