@@ -201,7 +201,8 @@ def load_set(
         changes = {"file": str(place), **changes}
     chosen = _settings(of_others.Settings, str(place), settings, changes)
     _, found = formats.read(place)
-    ipc = len(found[min(experiment, len(found) - 1)].images) // data.num_classes
+    one = found[min(experiment, len(found) - 1)]
+    ipc = len(one.ready.images if one.ready else one.images) // data.num_classes
     return imported.load(
         place, chosen, data, ipc, experiment, lambda images: Whitening.fit(data).invert(images)
     )
@@ -258,6 +259,11 @@ def _protocol(name: str, method: str) -> str:
     """The known protocol that a name stands for."""
     if name == protocols.OWN and conditions.base(method) in methods.names():
         return methods.face(conditions.base(method)).protocol
+    if name == protocols.OWN:
+        raise InputError(
+            "protocol 'own' is the one of the method that a set is by, and this set does not tell "
+            f"a method of dclib; allowed is one of {', '.join(protocols.PROTOCOLS)}"
+        )
     if name not in protocols.PROTOCOLS:
         known = [*protocols.PROTOCOLS, protocols.OWN]
         raise InputError(

@@ -25,6 +25,9 @@ def export(made: SyntheticSet, path: Path) -> None:
     - `.zip`, or no ending for a folder: a PNG an image, in a folder for each class; rounded to 256
       levels, and clipped.
 
+    Normalised means by the set's own mean and std, which are those of its data set here. On
+    CIFAR100, MTT and DD-Ranking have others (docs/data.md).
+
     Small images in one are exported as networks see them, each by itself. All files load with
     `torch.load(..., weights_only=True)`, or without pickle.
 

@@ -1,7 +1,7 @@
 """The tables: which there are, and what each is drawn up from; `tabulation` does it."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dclib import provenance
@@ -9,6 +9,7 @@ from dclib.pipeline import paths
 from dclib.pipeline.aggregates import Aggregate, files
 from dclib.pipeline.expansion import Evaluation, key_of
 from dclib.pipeline.grid import Grid
+from dclib.pipeline.paths import Cell, Trained
 
 PUBLISHED = paths.WORKFLOW / "resources/published.csv"
 
@@ -18,13 +19,14 @@ def _described(
     function: str,
     evaluations: Callable[[Grid], list[Evaluation]],
     settings: Callable[[Grid], dict[str, Any]],
-    **more: str,
+    reads: tuple[str, ...] = ("rows",),
+    more: Mapping[str, str] | None = None,
 ) -> Aggregate:
     return Aggregate(
         name,
-        {**files("tables", name, "csv", "md", "tex"), **more},
+        {**files("tables", name, "csv", "md", "tex"), **(more or {})},
         evaluations,
-        ("rows",),
+        reads,
         f"dclib.pipeline.{function}",
         settings,
         f"{name}.rst",
@@ -44,6 +46,13 @@ def _compared(name: str, number: str, evaluations: Callable[[Grid], list[Evaluat
             "published": provenance.digest(PUBLISHED.read_text(encoding="utf-8")),
         },
     )
+
+
+def _labels(grid: Grid, cell: Cell, tested: Trained) -> str:
+    """What labels the images of an evaluation: see `tabulation.score`."""
+    if grid.taught(cell, tested):
+        return "teacher"
+    return "hard" if grid.evaluation(cell, tested)["labels"] == "hard" else "own"
 
 
 def _of_ablations(grid: Grid) -> list[Evaluation]:
@@ -71,11 +80,12 @@ _ALL = (
                 key_of(cell, tested): bool(grid.evaluation(cell, tested)["augmentation"])
                 for cell, tested in grid.evaluations()
             },
-            "taught": {
-                key_of(cell, tested): grid.taught(cell, tested)
+            "labels": {
+                key_of(cell, tested): _labels(grid, cell, tested)
                 for cell, tested in grid.evaluations()
             },
         },
+        reads=("rows", "set"),
     ),
     _described(
         "cross_architecture",
@@ -85,7 +95,7 @@ _ALL = (
             "expected": grid.expected_models(grid.cross_architecture()),
             "changed": grid.changed(grid.cross_architecture()),
         },
-        **files("figures", "cross_architecture", "png", "pdf"),
+        more=files("figures", "cross_architecture", "png", "pdf"),
     ),
     _described(
         "ablations",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors import safe_open
 
 from dclib import files
 from dclib.applications.evaluation import scores
@@ -30,7 +31,8 @@ COMPARED = (
 )
 SCORED = (
     f"{MEANING} DD-Ranking's scores are of fractions: HLR is whole less this set, less is better, "
-    "and there is none where a teacher labels; "
+    "and there is none where a teacher labels; a set that brings probabilities has no scores "
+    "unless the protocol says `labels: hard`; "
     "IOR is this set less random; LRS = scaled((IOR - HLR) / 2); ARS = scaled((IOR of this "
     "protocol + IOR of the first one without augmentation) / 2), where this one augments; scaled(x)"
     " = (exp(x) - exp(-1)) / (exp(1) - exp(-1)). Empty is what wants random, whole or another "
@@ -78,8 +80,17 @@ def compared(work: Work) -> None:
 
 def scored(work: Work) -> None:
     """Write DD-Ranking's scores of every set."""
-    told = (work.settings[name] for name in ("expected", "augmented", "taught"))
-    table = score(work.rows(), *told)
+    soft = {
+        "/".join(cell[:-1])  # without its seed
+        for path in work.inputs["set"]
+        for cell, _ in [Cell.of(path.relative_to(work.results))]
+        if safe_open(path, "np").get_slice("labels").get_dtype() != "I64"
+    }
+    labels = {
+        key: "probabilities" if told == "own" and key.rsplit("/", 2)[0] in soft else told
+        for key, told in work.settings["labels"].items()
+    }
+    table = score(work.rows(), work.settings["expected"], work.settings["augmented"], labels)
     typesetting.write(table, work.outputs, SCORED, changed=work.settings["changed"])
 
 
@@ -189,7 +200,7 @@ def score(
     evaluations: pd.DataFrame,
     expected: Mapping[str, int],
     augmented: Mapping[str, bool],
-    taught: Mapping[str, bool],
+    labels: Mapping[str, str],
 ) -> pd.DataFrame:
     """Return DD-Ranking's scores, a row for each cell of `summarise` but random and whole.
 
@@ -197,7 +208,8 @@ def score(
         evaluations: from `collect`.
         expected: as for `compare`.
         augmented: whether the images are augmented, by the same keys.
-        taught: whether a teacher labels them, by the same keys; then there is no HLR.
+        labels: what labels them, by the same keys: a `teacher`, for whom there is no HLR;
+            `probabilities` of their own, which have no scores beside classes; or anything else.
 
     Returns:
         The columns of `KEY`, mean, std, n, n_of_grid, hlr, ior, lrs, ars; empty where what they are
@@ -207,21 +219,22 @@ def score(
     random, whole = _beside(table)
     means = (table["mean"] / 100).tolist()
     keys = [tuple(row) for row in table[KEY].values]
-    by_teacher = pd.Series([taught["/".join(key)] for key in keys], table.index)
-    whole = (whole / 100).mask(by_teacher)
+    labelled = pd.Series([labels["/".join(key)] for key in keys], table.index)
+    whole = (whole / 100).mask(labelled.isin(["teacher", "probabilities"]))
+    random = (random / 100).mask(labelled == "probabilities")
     table["hlr"] = list(map(scores.hard_label_recovery, whole.tolist(), means))
-    table["ior"] = list(map(scores.improvement_over_random, means, (random / 100).tolist()))
+    table["ior"] = list(map(scores.improvement_over_random, means, random.tolist()))
     table["lrs"] = list(map(scores.label_robust, table["ior"], table["hlr"]))
     # The first IOR without augmentation, of labels alike.
-    plain: dict[tuple[str | bool, ...], float] = {}
-    for key, ior in zip(keys, table["ior"].tolist(), strict=True):
-        if not augmented["/".join(key)]:
-            plain.setdefault((*key[:-1], taught["/".join(key)]), ior)
+    alike = [(*key[:-1], told) for key, told in zip(keys, labelled, strict=True)]
+    augments = [augmented["/".join(key)] for key in keys]
+    plain: dict[tuple[str, ...], float] = {}
+    for own, augmenting, ior in zip(alike, augments, table["ior"].tolist(), strict=True):
+        if not augmenting and not math.isnan(ior):
+            plain.setdefault(own, ior)
     table["ars"] = [
-        scores.augmentation_robust(ior, plain.get((*key[:-1], taught["/".join(key)]), math.nan))
-        if augmented["/".join(key)]
-        else math.nan
-        for key, ior in zip(keys, table["ior"].tolist(), strict=True)
+        scores.augmentation_robust(ior, plain.get(own, math.nan)) if augmenting else math.nan
+        for own, augmenting, ior in zip(alike, augments, table["ior"].tolist(), strict=True)
     ]
     return table[~table["method"].isin(["random", "whole"])].reset_index(drop=True)
 

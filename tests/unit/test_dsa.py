@@ -95,6 +95,17 @@ def test_it_is_dc_where_nothing_differs(tiny):
     assert set(Settings().augmentation) == set(KINDS["dsa"])
 
 
+def test_the_loops_of_the_authors_larger_set():
+    config = {"datasets": ["CIFAR10", "SVHN"], "images_per_class": [50, 100], "methods": ["dsa"],
+              "networks": ["ConvNet"], "seeds": [0]}  # fmt: skip
+    grid = Grid(config, None)
+    for point, loops in (
+        (("CIFAR10", "100"), (100, 2)), (("CIFAR10", "50"), (50, 10)), (("SVHN", "100"), (100, 5)),
+    ):  # fmt: skip
+        told = Settings(**grid.condensation(Cell(point[0], "dsa", "ConvNet", point[1], 0)))
+        assert told.loops(int(point[1])) == loops
+
+
 def test_digits_are_not_flipped_unless_it_is_said():
     config = {
         "datasets": ["MNIST", "CIFAR10", {"name": "mine", "source": "digits"}],

@@ -18,6 +18,7 @@ import dclib
 from dclib import face, runner
 from dclib.applications.evaluation.evaluate import Results
 from dclib.applications.evaluation.settings import Settings
+from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.devices import choose
 from dclib.errors import InputError
 from dclib.methods.dc import settings as dc
@@ -169,6 +170,10 @@ def test_somebodys_set_and_the_protocols(digits, tmp_path):
     assert torch.equal(theirs.labels, made.labels)
     with pytest.raises(InputError, match="there is none for seed 1"):
         dclib.load_set(tmp_path / "set.pt", digits, experiment=1)
+    with pytest.raises(
+        InputError, match=r"'own' is the one of the method .* allowed is one of dc, dsa"
+    ):
+        dclib.evaluate(theirs, digits, "MLP", "own")
     few = {"models": 1, "curve_points": 1, "device": "cpu"}
     for protocol, models in (("dc", 20), ("dcbench-none", 5)):
         rows = dclib.evaluate(theirs, digits, "MLP", protocol, epochs=1).rows
@@ -178,6 +183,15 @@ def test_somebodys_set_and_the_protocols(digits, tmp_path):
     own = dclib.evaluate(theirs, digits, "MLP", epochs=2, **few)
     losses = {each.rows["train_loss"].item() for each in (whitened, taught, own)}
     assert len(losses) == 3
+
+
+def test_a_set_of_ours_with_small_images_in_its_images(digits, tmp_path):
+    whole = SyntheticSet.like(digits, torch.randn(20, 1, 8, 8), class_labels(10, 2))
+    small = dataclasses.replace(whole, parameters={"factor": torch.tensor(2.0)})
+    small.save(tmp_path / "set.safetensors")
+    read = dclib.load_set(tmp_path / "set.safetensors", digits)
+    assert torch.equal(read.images, small.decoded().images)
+    assert len(read.images) == 4 * 20
 
 
 def test_what_a_notebook_shows(digits):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 import dclib
 from dclib.data.synthetic import SyntheticSet
@@ -247,13 +248,48 @@ def test_what_is_doubtful_is_warned_of(digits, chosen, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         method.load(tmp_path / "x.pt", Settings(file="x", space="normalised"), digits, IPC)
     assert "normalised images usually go beyond 0 to 1" in caplog.text
-    with pytest.raises(InputError, match="mean has 3 numbers, and images of 'digits' have 1"):
+    three = Settings(file="x", space="normalised", mean=(0.1, 0.2, 0.3), std=(0.1, 0.2, 0.3))
+    with pytest.raises(
+        InputError, match=r"x\.pt: `mean` has 3 numbers, and images of 'digits' have"
+    ):
+        method.load(tmp_path / "x.pt", three, digits, IPC)
+
+
+def test_statistics_are_used_or_refused(digits, shuffled, tmp_path, caplog):
+    path, _ = idc(tmp_path, *shuffled, digits)
+    with pytest.raises(
+        InputError, match="its images are pixels, which are normalised by no `mean`"
+    ):
+        method.load(path, Settings(file="x", mean=(0.5,), std=(0.25,)), digits, IPC)
+    with pytest.raises(ValidationError, match="mean and std go together; allowed is both of them"):
+        Settings(file="x", mean=(0.5,))
+    path, _ = authors(tmp_path, *shuffled, digits)
+    method.load(path, Settings(file="x"), dataclasses.replace(digits, name="CIFAR100"), IPC)
+    assert (
+        "many sets of CIFAR100 are by the numbers of CIFAR10: say `mean` and `std`" in caplog.text
+    )
+
+
+def test_pixels_brought_back_from_whitening_are_told(digits, shuffled, tmp_path):
+    torch.save(shuffled[0], tmp_path / "images_zca_best.pt")
+    torch.save(shuffled[1], tmp_path / "labels_zca_best.pt")
+    with pytest.raises(
+        InputError, match=r"pixels from 0 to 1; .* take its `images_best\.pt` instead"
+    ):
         method.load(
-            tmp_path / "x.pt",
-            Settings(file="x", space="normalised", mean=(0.1, 0.2, 0.3)),
-            digits,
-            IPC,
+            tmp_path / "images_zca_best.pt", Settings(file="x", space="pixels"), digits, IPC
         )
+
+
+def test_a_set_of_ours_with_its_classes_in_another_order(digits, chosen, tmp_path):
+    other = chosen.with_metadata(class_names=[*reversed(chosen.metadata["class_names"])])
+    other.save(tmp_path / "other.safetensors")
+    made = method.load(tmp_path / "other.safetensors", Settings(file="x"), digits, IPC)
+    made.save(tmp_path / "made.safetensors")
+    back = SyntheticSet.load(tmp_path / "made.safetensors")
+    assert torch.equal(back.labels, chosen.labels)
+    by_class = chosen.images.view(10, IPC, *chosen.images.shape[1:])
+    assert torch.equal(back.images, by_class.flip(0).flatten(0, 1))
 
 
 def test_kinds_are_named(tmp_path, chosen):

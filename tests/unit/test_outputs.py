@@ -173,8 +173,8 @@ def test_scores_of_dd_ranking_worked_by_hand(grid, tmp_path):
     rows = tabulation.collect(paths, tmp_path)
     keys = {"/".join(map(str, key)): 1 for key in rows[tabulation.KEY].values}
     augmented = {key: key.endswith("dsa") for key in keys}
-    taught = dict.fromkeys(keys, False)
-    table = tabulation.score(rows, keys, augmented, taught)
+    labels = dict.fromkeys(keys, "own")
+    table = tabulation.score(rows, keys, augmented, labels)
     assert set(table["method"]) == {"dc"}
     table = table[table["ipc"] == "1"].reset_index()
     assert table["hlr"].tolist() == pytest.approx([0.07, 0.07])
@@ -187,11 +187,34 @@ def test_scores_of_dd_ranking_worked_by_hand(grid, tmp_path):
     typesetting.write(table, outputs(tmp_path, "s", "csv", "md", "tex"), tabulation.SCORED)
     assert "| 0.070 | 0.320 | 0.326 |" in (tmp_path / "s.md").read_text()
     # HLR is of hard labels, and there is none where a teacher labels.
-    again = tabulation.score(rows, keys, augmented, augmented)
+    taught = {key: "teacher" if augmented[key] else "own" for key in keys}
+    again = tabulation.score(rows, keys, augmented, taught)
     of_teacher = again["protocol"] == "dsa"
     assert again["hlr"].isna().equals(of_teacher)
     assert again.loc[of_teacher, "lrs"].isna().all()
     assert again.loc[again["ipc"] == "1", "ior"].tolist() == pytest.approx([0.32, 0.22])
+    # Probabilities that a set brings are compared with no classes.
+    soft = {key: "probabilities" if "/dc/" in key else "own" for key in keys}
+    assert (
+        tabulation.score(rows, keys, augmented, soft)[["hlr", "ior", "lrs", "ars"]]
+        .isna()
+        .all(axis=None)
+    )
+
+
+def test_augmentation_is_scored_beside_the_first_protocol_that_has_random_images(grid, tmp_path):
+    paths, _ = grid
+    for path, accuracy in ((paths[1], 92.0), (paths[4], 70.0)):
+        (path.parent / "ConvNet.dsa.csv").write_text(f"model,test_accuracy\n0,{accuracy}\n")
+        paths = [*paths, path.parent / "ConvNet.dsa.csv"]
+    alone = paths[1].parent / "ConvNet.dd.csv"  # no random images under it
+    alone.write_text("model,test_accuracy\n0,50.0\n")
+    rows = tabulation.collect([alone, *paths], tmp_path)
+    keys = {"/".join(map(str, key)): 1 for key in rows[tabulation.KEY].values}
+    augmented = {key: key.endswith("dsa") for key in keys}
+    table = tabulation.score(rows, keys, augmented, dict.fromkeys(keys, "own"))
+    of_dsa = table[(table["ipc"] == "1") & (table["protocol"] == "dsa")]
+    assert of_dsa["ars"].item() == pytest.approx((1.309964 - 0.367879) / 2.350402, abs=1e-5)
 
 
 @pytest.fixture

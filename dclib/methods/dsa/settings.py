@@ -21,12 +21,19 @@ class Settings(dc.Settings):
     here"""
 
 
+WHERE = {
+    **dc.WHERE,
+    **{f"dataset={name}": {"augmentation": [*NO_FLIP]} for name in CHARACTERS},
+    # What the authors say of their 66.7 %, which the law of the others does not give.
+    "dataset=CIFAR10 ipc=100": {"inner_epochs": 2},
+}
+
 FACE = Face(
     Settings,
     "learnt",
     grows=dc.GROWS,
     protocol="dsa",
-    where=dc.WHERE | {f"dataset={name}": {"augmentation": [*NO_FLIP]} for name in CHARACTERS},
+    where=WHERE,
     fault=formation.fault,
     relevant=dc.relevant,
     peak_bytes=dc.peak_bytes,

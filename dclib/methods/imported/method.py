@@ -65,7 +65,7 @@ def load(
                 f"{path}: {kind} says itself what its images and labels are; leave out "
                 f"{', '.join(sorted(told))}"
             )
-        return _checked(path, one.ready.fitted(data), ipc * one.ready.factor**2)
+        return _checked(path, _sorted(one.ready.fitted(data)), ipc * one.ready.factor**2)
     images = _decoded(path, one.images, data, settings.factor)
     labels = _labels(path, one, data, settings, ipc)
     labels = tiles.seen(labels, settings.factor)
@@ -79,17 +79,7 @@ def load(
     _check_space(path, images, space, settings.space is not None)
     if space == "whitened":
         images = _inverted(path, images, invert)
-    if space != "normalised":
-        mean: Sequence[float] = (0.0,) * data.channels
-        std: Sequence[float] = (1.0,) * data.channels
-    else:
-        mean, std = settings.mean or data.mean, settings.std or data.std
-        for name, numbers in (("mean", mean), ("std", std)):
-            if len(numbers) != data.channels:
-                raise InputError(
-                    f"imported: {name} has {len(numbers)} numbers, and images of '{data.name}' "
-                    f"have {data.channels} channels"
-                )
+    mean, std = _statistics(path, space, settings, data)
     names = _class_names(path, one, data)
     lr = settings.lr or one.lr
     made = SyntheticSet(
@@ -102,6 +92,33 @@ def load(
         own = {name: [100 * value for value in values] for name, values in one.accuracies.items()}
         made = made.with_metadata(authors_accuracies=own)
     return _checked(path, _sorted(made), ipc * settings.factor**2)
+
+
+def _statistics(
+    path: Path, space: str, settings: Settings, data: ImageDataset
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation of each channel by which images are normalised."""
+    if settings.mean is None or settings.std is None:
+        if space != "normalised":
+            return (0.0,) * data.channels, (1.0,) * data.channels
+        if data.name == "CIFAR100":
+            log.warning(
+                "%s: taken to be normalised as the data are, by mean %s; many sets of CIFAR100 are "
+                "by the numbers of CIFAR10: say `mean` and `std`", path, data.mean,
+            )  # fmt: skip
+        return data.mean, data.std
+    if space != "normalised":
+        raise InputError(
+            f"{path}: its images are {space}, which are normalised by no `mean` or `std`; leave "
+            "these out, or say `space: normalised`"
+        )
+    for name, numbers in (("mean", settings.mean), ("std", settings.std)):
+        if len(numbers) != data.channels:
+            raise InputError(
+                f"{path}: `{name}` has {len(numbers)} numbers, and images of '{data.name}' "
+                f"have {data.channels} channels"
+            )
+    return settings.mean, settings.std
 
 
 def _class_names(path: Path, one: formats.Found, data: ImageDataset) -> Sequence[str]:
@@ -211,6 +228,8 @@ def _check_space(path: Path, images: Tensor, space: str, told: bool) -> None:
     within = _PIXELS[0] <= low and high <= _PIXELS[1]
     if space == "pixels" and not within:
         hint = "; divide them by 255" if high > 2 and low >= 0 else ""
+        if "zca" in path.name.lower():
+            hint = "; if MTT brought them back from whitening, take its `images_best.pt` instead"
         raise InputError(
             f"{path}: its images go from {low:.3g} to {high:.3g}, pixels from 0 to 1{hint}; or say "
             "`space: normalised`"

@@ -43,6 +43,8 @@ class Settings:
             raise ValueError("factor above 1 goes with pixels or normalised images")
         if self.space in ("pixels", "whitened") and (self.mean or self.std):
             raise ValueError(f"{self.space} images are normalised by no mean or std")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together; allowed is both of them, or neither")
 
 
 FACE = Face(Settings, "imported")
