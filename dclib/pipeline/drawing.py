@@ -20,6 +20,7 @@ from torch.nn import functional
 from dclib import files
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import printable
+from dclib.networks import names as networks
 from dclib.pipeline import tabulation, typesetting
 from dclib.pipeline.paths import Cell
 from dclib.pipeline.tabulation import Work
@@ -68,7 +69,9 @@ def cross_architecture(work: Work) -> None:
     """Write the table of sets condensed with one network and tested on others, and draw it."""
     table = tabulation.cross_architecture(work.rows(), work.settings["expected"])
     shown, changed = typesetting.crossed(table), work.settings["changed"]
-    typesetting.write(table, work.outputs, tabulation.MEANING, shown, changed)
+    counts = table["n"].unique()
+    told = f"n is {counts[0]}." if len(counts) == 1 else "n is in brackets."
+    typesetting.write(table, work.outputs, f"{tabulation.MEANING} Here {told}", shown, changed)
     write(show_crossed(table), work.outputs)
 
 
@@ -185,7 +188,12 @@ def show_progress(rows: pd.DataFrame, iterations: Mapping[str, int]) -> Figure:
     cells = [Cell(*cell) for cell in rows[[*Cell._fields]].itertuples(index=False)]
     rows = rows.assign(
         iteration=[iterations[cell.folder] for cell in cells],
-        of=[f"{cell.finished.method}, {cell.ipc} per class" for cell in cells],
+        of=[
+            f"{cell.finished.method}, {cell.ipc} per class"
+            + f", {cell.network}" * (rows["network"].nunique() > 1)
+            + f" on {tested}" * (tested != networks.parse(cell.network).twin)
+            for cell, tested in zip(cells, rows["eval_network"], strict=True)
+        ],
     )
     groups = list(rows.groupby(["dataset", "protocol"], sort=False))
     several = rows["protocol"].nunique() > 1
@@ -248,7 +256,9 @@ def show_emergence(
         panel.set_xticklabels([str(iterations[cell.folder]) for cell in cells], rotation=35)
         panel.tick_params(length=0, labelsize=8)
         panel.set_title(
-            f"{label(finished.dataset)}, {finished.method}, {finished.ipc} per class", fontsize=10
+            f"{label(finished.dataset)}, {finished.method}, {finished.ipc} per class"
+            + f", {finished.network}" * (len({cell.network for cell in strips}) > 1),
+            fontsize=10,
         )
         panel.set_xlabel("after iteration", fontsize=8)
         panel.set_ylabel("class", fontsize=8)

@@ -68,6 +68,7 @@ class Grid:
         self._overrides = overrides.read(self.config["overrides"] or {})
         self._resolved: dict[Any, dict[str, Any]] = {}
         self._asked = {path: expansion.evaluations(section) for path, section in sections.items()}
+        self._main = frozenset(cell for cell, _ in self._asked[""])
         for path, evaluations in self._asked.items():
             for cell, tested in dict.fromkeys((c._replace(seed=0), t) for c, t in evaluations):
                 self.check(cell, tested, path)
@@ -216,9 +217,11 @@ class Grid:
 
     def table2(self) -> list[Evaluation]:
         """Return the evaluations of Table 2."""
-        return [
-            e for path, found in self._asked.items() if path.startswith("table2") for e in found
-        ]
+        return list(
+            dict.fromkeys(
+                e for path, found in self._asked.items() if path.startswith("table2") for e in found
+            )
+        )
 
     def cross_architecture(self) -> list[Evaluation]:
         """Return the evaluations of the cross-architecture table."""
@@ -241,8 +244,13 @@ class Grid:
         return int(self.condensation(cell)[grows[0]]) if grows else 0
 
     def before(self, cell: Cell) -> list[Cell]:
-        """Return the snapshots that are asked for of a set before it is what it is, in order."""
+        """Return the snapshots that are asked for of a set before it is what it is, in order.
+
+        There are some of sets of the main grid.
+        """
         asked = self.config["condensation"]["snapshots"] or []
+        if cell.finished not in self._main:
+            return []
         return [cell.after(n) for n in sorted(asked) if n < self.iterations(cell)]
 
     def all_evaluations(self) -> list[Evaluation]:

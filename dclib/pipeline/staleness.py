@@ -106,21 +106,25 @@ class Staleness:
         """Return the state of a job, which is current only if those that it reads from are."""
         key = job.files.record
         if key not in self._states:
-            self._states[key] = self._look(job)
+            self._states[key] = state = self._look(job)
+            if state.name != CURRENT:
+                _refuse_if_of_somebody(job)
         return self._states[key]
 
     def _look(self, job: Job) -> State:
         missing = [path for path in job.files.outputs.values() if not Path(path).exists()]
         if job.files.record in missing and len(missing) < len(job.files.outputs):
-            _refuse_if_of_somebody(job)
             return State(
                 STALE, "nothing beside it says what it was made from, as of a version before 0.2"
             )
         asked = job.rule in self._again or not self._again.isdisjoint(job.files.outputs.values())
         if asked:
             self.asked.append(job)
-        if missing:
+        if len(missing) == len(job.files.outputs):
             return State(MISSING)
+        if missing:
+            names = ", ".join(Path(path).name for path in missing)
+            return State(STALE, f"{names} of it {'are' if len(missing) > 1 else 'is'} missing")
         if asked:
             return State(STALE, "it is asked to be made again")
         try:
@@ -135,7 +139,6 @@ class Staleness:
             return State(STALE, why)
         for name, path in job.files.outputs.items():
             if name != "record" and self._sha256(path) != digests.get(name):
-                _refuse_if_of_somebody(job)
                 known = integrity.damage(path) if path.endswith((".safetensors", ".csv")) else None
                 why = known or "its bytes are not those that were written"
                 return State(DAMAGED, why, file=path)
@@ -181,16 +184,17 @@ def _refuse_if_of_somebody(job: Job) -> None:
     """Leave a set alone that somebody has put where a job would write.
 
     Raises:
-        InputError: there is one, which says nothing of what this pipeline says in every set.
+        InputError: there is one, which does not say what the pipeline says in every set, or cannot
+            be read and has nothing beside it that says that it was made here.
     """
     path = Path(job.files.outputs.get("set", ""))
-    if not path.is_file() or job.rule not in ("condense", "select", "import_set"):
+    if job.rule not in ("condense", "select", "import_set") or not path.is_file():
         return
     try:
-        metadata = files.read_metadata(path)
+        ours = MADE_FROM in files.read_metadata(path)
     except InputError:
-        return
-    if not metadata.keys() & {MADE_FROM, "versions"}:
+        ours = Path(job.files.record).exists() or not path.stat().st_size
+    if not ours:
         raise InputError(
             f"{path}: no set that was made here, and it is not overwritten; name its file under "
             "'imported' in the config, or move it away"

@@ -285,7 +285,8 @@ class Pipeline:
         with in_one_line():
             locks.hold_run(self.results)
         for job in self._staleness.asked:
-            Path(job.files.kept).unlink(missing_ok=True)
+            for path in (job.files.kept, job.files.checkpoint):
+                Path(path).unlink(missing_ok=True)
 
     def check_targets(self) -> None:
         """Refuse a target that no rule makes, once all rules are known.

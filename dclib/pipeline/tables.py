@@ -106,6 +106,10 @@ _ALL = (
                 name: grid.expected_models(evaluations)
                 for name, evaluations in grid.ablations().items()
             },
+            "cells": {
+                name: sorted({cell.folder for cell, _ in evaluations})
+                for name, evaluations in grid.ablations().items()
+            },
             "changed": grid.changed(_of_ablations(grid)),
         },
     ),

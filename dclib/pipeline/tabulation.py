@@ -1,7 +1,7 @@
 """From the rows of evaluations to the tables of the paper."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def scored(work: Work) -> None:
 
 def ablations(work: Work) -> None:
     """Write what a change of the network or of the distance does to the accuracy."""
-    table = by_ablation(work.rows(), work.settings["ablations"])
+    table = by_ablation(work.rows(), work.settings["ablations"], work.settings["cells"])
     typesetting.write(table, work.outputs, MEANING, changed=work.settings["changed"])
 
 
@@ -252,19 +252,25 @@ def _beside(summary: pd.DataFrame) -> tuple["pd.Series[float]", "pd.Series[float
 
 
 def by_ablation(
-    evaluations: pd.DataFrame, expected: Mapping[str, Mapping[str, int]]
+    evaluations: pd.DataFrame,
+    expected: Mapping[str, Mapping[str, int]],
+    cells: Mapping[str, Collection[str]],
 ) -> pd.DataFrame:
     """Return the rows of every ablation, in the order of the configuration.
 
     Args:
         evaluations: from `collect`; a cell may belong to several ablations.
         expected: for every ablation, how many networks each of its cells has, as for `compare`.
+        cells: for every ablation, the folders of its cells: each may have seeds of its own.
     """
-    summary = summarise(evaluations).set_index(KEY, drop=False)
+    columns = evaluations[[*Cell._fields]].itertuples(index=False)
+    folders = pd.Series([Cell(*cell).folder for cell in columns], evaluations.index)
     parts = []
-    for name, cells in expected.items():
-        rows = summary.loc[[tuple(key.split("/")) for key in cells]].reset_index(drop=True)
-        rows = _with_expected(rows, cells)
+    for name, own in expected.items():
+        summary = summarise(evaluations[folders.isin(list(cells[name]))])
+        summary = summary.set_index(KEY, drop=False)
+        rows = summary.loc[[tuple(key.split("/")) for key in own]].reset_index(drop=True)
+        rows = _with_expected(rows, own)
         rows.insert(0, "ablation", name)
         parts.append(rows)
     return pd.concat(parts, ignore_index=True)

@@ -131,8 +131,11 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
 
 def crossed(table: pd.DataFrame) -> pd.DataFrame:
     """Return a cross-architecture table with a row for each condensing and a column for each
-    tested network."""
-    cells = table.assign(shown=plus_minus(table["mean"], table["std"]))
+    tested network; n in brackets, where it is not the same everywhere."""
+    shown = plus_minus(table["mean"], table["std"])
+    if table["n"].nunique() > 1:
+        shown = [f"{text} ({n})" for text, n in zip(shown, table["n"], strict=True)]
+    cells = table.assign(shown=shown)
     index = ["protocol", "dataset", "ipc", "method", "network"]
     wide = cells.pivot(index=index, columns="eval_network", values="shown")
     wide = wide.reindex(

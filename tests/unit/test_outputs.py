@@ -15,6 +15,7 @@ from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
 from dclib.methods.random.method import select
 from dclib.pipeline import drawing, tabulation, typesetting
+from dclib.pipeline.paths import Cell
 from dclib.seeding import Streams
 from dclib.tensors import write_tensors
 
@@ -243,6 +244,8 @@ def test_cross_architecture(crossing, tmp_path):
     assert lines[2].replace(" ", "") == "|MNIST|1|dc|MLP|51.0±1.0|52.0±1.0|53.0±1.0|"
     assert lines[3].replace(" ", "") == "|MNIST|1|dc|ConvNet|61.0±1.0|62.0±1.0||"
     assert pd.read_csv(tmp_path / "x.csv")["mean"].tolist() == [51.0, 52.0, 53.0, 61.0, 62.0]
+    uneven = typesetting.crossed(table.assign(n=[2, 2, 2, 2, 4]))
+    assert uneven["LeNet"].tolist() == ["52.0 ± 1.0 (2)", "62.0 ± 1.0 (4)"]
     figure = drawing.show_crossed(table)
     panel = figure.axes[0]
     assert [text.get_text() for text in panel.texts] == ["51.0", "52.0", "53.0", "61.0", "62.0"]
@@ -254,10 +257,21 @@ def test_ablations(crossing, tmp_path):
         "tested": {"MNIST/dc/MLP/1/MLP/dc": 2, "MNIST/dc/MLP/1/LeNet/dc": 2},
         "condensed": {"MNIST/dc/ConvNet/1/MLP/dc": 4, "MNIST/dc/MLP/1/MLP/dc": 2},
     }
-    table = tabulation.by_ablation(tabulation.collect(crossing, tmp_path), expected)
+    cells = {name: [f"MNIST/dc/{network}/ipc-1/seed-0" for network in ("MLP", "ConvNet")]
+             for name in expected}  # fmt: skip
+    table = tabulation.by_ablation(tabulation.collect(crossing, tmp_path), expected, cells)
     assert table["ablation"].tolist() == ["tested", "tested", "condensed", "condensed"]
     assert table["mean"].tolist() == [51.0, 52.0, 61.0, 51.0]
     typesetting.write(table, outputs(tmp_path, "a", "csv", "md", "tex"), "A title.")
+    # A row has the seeds of its own ablation, whatever another one adds to the same cell.
+    more = tmp_path / "MNIST/dc/MLP/ipc-1/seed-1/eval/MLP.csv"
+    more.parent.mkdir(parents=True)
+    more.write_text("model,test_accuracy\n0,90.0\n1,90.0\n")
+    cells["condensed"] += ["MNIST/dc/MLP/ipc-1/seed-1"]
+    rows = tabulation.collect([*crossing, more], tmp_path)
+    again = tabulation.by_ablation(rows, expected, cells)
+    assert again["mean"].tolist() == [51.0, 52.0, 61.0, 70.5]
+    assert again["n"].tolist() == [2, 2, 2, 4]
     text = (tmp_path / "a.md").read_text()
     assert "MLP, tested on LeNet" in text
     assert "2 of 4" in text
@@ -481,3 +495,24 @@ def test_atomic_writing_follows_no_link(tmp_path):
     assert elsewhere.read_text() == "kept"
     assert not (tmp_path / "a.txt").is_symlink()
     assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_accuracy_by_iteration_has_a_line_for_every_network():
+    rows = pd.DataFrame(
+        [
+            ("MNIST", f"dc{after}", network, "1", 0, tested, "dc", model, 50.0 + model)
+            for after in ("@5", "")
+            for network in ("LeNet", "MLP")
+            for tested in ("LeNet", "MLP")
+            for model in range(2)
+        ],
+        columns=["dataset", "method", "network", "ipc", "seed", "eval_network", "protocol", "model",
+                 "test_accuracy"],
+    )  # fmt: skip
+    folders = {Cell(*cell).folder for cell in rows[[*Cell._fields]].itertuples(index=False)}
+    figure = drawing.show_progress(rows, {each: 5 if "@" in each else 9 for each in folders})
+    (panel,) = figure.axes
+    assert sorted(text.get_text() for text in panel.get_legend().get_texts()) == [
+        "dc, 1 per class, LeNet (n = 2)", "dc, 1 per class, LeNet on MLP (n = 2)",
+        "dc, 1 per class, MLP (n = 2)", "dc, 1 per class, MLP on LeNet (n = 2)",
+    ]  # fmt: skip

@@ -188,19 +188,31 @@ def test_exports_are_targets_and_come_back(project):
 
 
 def test_a_set_put_into_the_grid_by_hand_is_never_overwritten(tmp_path):
-    """Neither where nothing was, nor over one that was made here."""
+    """Neither where nothing was, nor over one that was made here, whatever else has changed."""
     project = clone(tmp_path / "pipeline")
-    project.configure(
-        datasets=["digits"], methods=["dc-theirs"],
-        condensation={**CONFIG["condensation"], "dc-theirs": {}},
-    )  # fmt: skip
+
+    def configure(**settings):
+        condensation = {**CONFIG["condensation"], "dc-theirs": settings}
+        project.configure(datasets=["digits"], methods=["dc-theirs"], condensation=condensation)
+
     data = sources.read({"name": "digits", "source": "digits"})
     path = project.root / "results" / folder("digits", "dc-theirs") / "set.safetensors"
-    for again in (False, True):
-        if again:
+    theirs = chosen(data)
+    files = tmp_path / "theirs", tmp_path / "by the library", tmp_path / "unreadable"
+    theirs.save(files[0])
+    theirs.with_metadata(versions={"dclib": "0.3.0"}).save(files[1])
+    files[2].write_bytes(b"a file of another kind")
+    configure()
+    path.parent.mkdir(parents=True)
+    for put in (*files, None, files[0], "changed"):
+        if put is None:  # what follows is put over a set that was made here
             path.unlink()
             project.snakemake("--cores", "1", *TABLES)
-        chosen(data).save(path)
+            continue
+        if put == "changed":
+            configure(iterations=3)
+        else:
+            path.write_bytes(put.read_bytes())
         kept = path.read_bytes()
         done = project.snakemake("--cores", "1", *TABLES, check=False)
         assert done.returncode != 0
