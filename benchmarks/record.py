@@ -1,14 +1,14 @@
 """Publish what a grid has computed: its sets, what they are worth, and what made them.
 
-    python benchmarks/record.py results/ config.yaml table1     (--config of the grid, a name)
+    PYTHONPATH=. python benchmarks/record.py results/ config.yaml table1     (the grid's, a name)
     snakemake --configfile benchmarks/records/DATE-table1/evaluate.yaml --cores 1
-    python benchmarks/record.py --restore benchmarks/records/DATE-table1 results/
+    PYTHONPATH=. python benchmarks/record.py --restore benchmarks/records/DATE-table1 results/
 
 The first writes benchmarks/records/DATE-NAME, where files lie as in a results folder, or adds to
 the record of that name. The second trains networks on the sets that are there. The third puts all
 of it where a grid has it, also what an unfinished set goes on from, so that the grid goes on, here
-or on another machine: results count as made as long as the code is that of the commit in
-record.json.
+or on another machine: results count as made as long as the code is that of the commits which it
+tells. What selections look at, a reference network, is no part of a record.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from dclib.applications.evaluation.protocols import DEFAULT
 from dclib.errors import InputError
 from dclib.networks import names as networks
 from dclib.pipeline import documents, expansion, faults, overrides, settings, tabulation
-from dclib.pipeline.description import DIGESTS
+from dclib.pipeline.description import DIGESTS, MADE_FROM
 from dclib.pipeline.paths import Cell, Trained
 from dclib.tensors import read_sealed
 
@@ -68,7 +68,7 @@ def publish(results: Path, config: Path, folder: Path) -> None:
     tested = [
         path
         for path in sorted(results.glob(f"*/*/*/ipc-*/seed-*/{TESTED}"))
-        if _whole(path, path.with_suffix(".csv"))
+        if _whole(path, path.with_suffix(".csv")) and _of_its_set(path)
     ]
     if not (done or tested or cells(results, UNFINISHED)):
         raise InputError(f"{results}: no set is begun, and no evaluation finished")
@@ -317,12 +317,30 @@ def restore(folder: Path, results: Path) -> int:
     return count
 
 
+def commits(folder: Path) -> list[str]:
+    """Return the commits of what is in a record, and of what is unfinished in it."""
+    told = files.read_json(folder / "record.json")
+    return sorted({*told["commits"], *(each["commit"] for each in told["unfinished"])})
+
+
 def _whole(record: Path, made: Path) -> bool:
     """Whether a file is there, and has the bytes that its record says."""
     told = files.read_json(record).get(DIGESTS)
     if whole := made.exists() and (told is None or files.sha256(made) in told.values()):
         return whole
     print(f"{made}: left out, it is missing or damaged", file=sys.stderr)
+    return False
+
+
+def _of_its_set(record: Path) -> bool:
+    """Whether networks were trained on the set that is beside them now."""
+    made, told = record.parent.parent / "set.safetensors", files.read_json(record).get(MADE_FROM)
+    trained_on = told["inputs"].get("set") if told else None
+    if same := trained_on is None or (
+        made.exists() and trained_on == provenance.digest([files.sha256(made)])
+    ):
+        return same
+    print(f"{record}: left out, it is of another set than is there", file=sys.stderr)
     return False
 
 
@@ -353,6 +371,7 @@ def main() -> None:
         if given.restore:
             record, results = given.places
             print(f"{restore(record, results)} cells are there again")
+            print(f"They are current at the commits {', '.join(commits(record))}")
         else:
             results, config, title = given.places
             date = datetime.datetime.now(datetime.UTC).date().isoformat()

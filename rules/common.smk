@@ -25,7 +25,7 @@ wildcard_constraints:
     dataset=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     method="|".join([SELECTED, LEARNT, IMPORTED, PIPELINE.methods("whole")]),
     network=r"[A-Za-z0-9_-]+",
-    eval_network=r"[A-Za-z0-9_-]+(?:\.(?!curve$)[a-z][a-z0-9-]*)?",  # and the protocol
+    eval_network=r"[A-Za-z0-9_-]+(?:\.(?!curve\.)[a-z][a-z0-9-]*)?",  # and the protocol
     ipc=r"[1-9][0-9]*|all",
     seed=r"0|[1-9][0-9]*",
 

@@ -191,7 +191,8 @@ def _refuse_if_of_somebody(job: Job) -> None:
     if job.rule not in ("condense", "select", "import_set") or not path.is_file():
         return
     try:
-        ours = MADE_FROM in files.read_metadata(path)
+        metadata = files.read_metadata(path)
+        ours = MADE_FROM in metadata or _of_the_first_version(metadata)
     except InputError:
         ours = Path(job.files.record).exists() or not path.stat().st_size
     if not ours:
@@ -199,6 +200,11 @@ def _refuse_if_of_somebody(job: Job) -> None:
             f"{path}: no set that was made here, and it is not overwritten; name its file under "
             "'imported' in the config, or move it away"
         )
+
+
+def _of_the_first_version(metadata: Mapping[str, Any]) -> bool:
+    versions = metadata.get("versions")
+    return isinstance(versions, dict) and str(versions.get("dclib", "")).startswith("0.1.")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -58,6 +58,22 @@ def test_the_papers_other_tables():
     )
 
 
+def test_what_sections_share_is_one_evaluation():
+    base = {"datasets": ["MNIST"], "networks": ["LeNet"], "methods": ["dc"]}
+    made = grid(table2=[{**base, "images_per_class": [1]}, {**base, "images_per_class": [1, 10]}])
+    assert len(made.table2()) == len(set(made.table2())) == 2 * 5
+    assert set(made.expected_models(made.table2()).values()) == {5 * 20}
+
+
+def test_there_are_snapshots_of_the_main_grid_alone():
+    made = grid(condensation={**CONFIG["condensation"], "snapshots": [10, 100]})
+    cell = Cell("MNIST", "dc", "ConvNet", "1", 0)
+    assert made.before(cell) == [cell.after(10), cell.after(100)]
+    assert made.before(cell.after(100)) == [cell.after(10)]
+    of_ablation = next(e for e, _ in made.ablations()["width"] if e.network != "ConvNet")
+    assert made.before(of_ablation) == []
+
+
 def test_variants_of_methods_have_settings_of_their_own():
     made = grid()
     cell = Cell("MNIST", "dc-mse", "MLP", "1", 0)

@@ -1,6 +1,7 @@
 """What is published of a grid's files, and put back; tests/workflow has a grid that is computed."""
 
 import importlib.util
+from hashlib import sha256
 
 import pytest
 from conftest import ROOT
@@ -10,6 +11,7 @@ from dclib.errors import InputError
 from dclib.pipeline import settings
 from dclib.pipeline.grid import Grid
 from dclib.pipeline.paths import Cell
+from dclib.provenance import digest
 from dclib.tensors import write_sealed
 
 spec = importlib.util.spec_from_file_location("record", ROOT / "benchmarks/record.py")
@@ -62,6 +64,19 @@ def test_what_was_begun_and_is_finished_is_no_more_begun(tmp_path, config):
     record.publish(here, config, place)  # from where it is not known that it is finished
     assert files.read_json(place / "record.json")["unfinished"] == []
     assert sorted(path.name for path in (place / CELL).iterdir()) == ["run.json", "set.safetensors"]
+
+
+def test_networks_that_were_trained_on_another_set_are_left_out(tmp_path, config, capsys):
+    place, results = tmp_path / "record", tmp_path / "results"
+    finish(results)
+    train(results, 50)
+    train(results, 60, "MLP")
+    for stem, content in (("ConvNet", b"a set"), ("MLP", b"another set")):
+        told = {**MADE, "made_from": {"inputs": {"set": digest([sha256(content).hexdigest()])}}}
+        files.write_json(results / CELL / f"eval/{stem}.json", told)
+    record.publish(results, config, place)
+    assert [path.name for path in (place / CELL / "eval").glob("*.csv")] == ["ConvNet.csv"]
+    assert "eval/MLP.json: left out, it is of another set than is there" in capsys.readouterr().err
 
 
 def test_a_record_takes_its_own_config(tmp_path, config):

@@ -14,6 +14,7 @@ from dclib.methods.random import method as random
 from dclib.seeding import Streams
 
 NETWORK = "ConvNet-width4"
+# The protocol `curves` is called almost as the files of learning curves end.
 TABLES = [f"results/tables/{name}.csv" for name in ("table1", "evaluations", "scores")]
 
 
@@ -26,8 +27,8 @@ def project(tmp_path_factory):
         condensation={
             "dd": {"iterations": 2, "real_batch": 8}, **CONFIG["condensation"],
         },
-        evaluation={**CONFIG["evaluation"], "protocols": ["dc", "own", "quick"]},
-        protocols={"quick": {"like": "dsa", "epochs": 3}},
+        evaluation={**CONFIG["evaluation"], "protocols": ["dc", "own", "curves"]},
+        protocols={"curves": {"like": "dsa", "epochs": 3}},
         overrides={"method=whole protocol=dc": {"evaluation": {"models": 1}}},
     )  # fmt: skip
     project.snakemake("--cores", "2", *TABLES, "results/figures/figure2_accuracy.png")
@@ -39,7 +40,7 @@ def read(project, method, stem, **more):
 
 
 def test_results_of_protocols_stand_side_by_side(project):
-    stems = {"random": ["", ".quick"], "dd": ["", ".dd", ".quick"], "dc": ["", ".quick"]}
+    stems = {"random": ["", ".curves"], "dd": ["", ".dd", ".curves"], "dc": ["", ".curves"]}
     for method, protocols in stems.items():
         place = project.root / "results" / folder("digits", method) / "eval"
         assert {path.name for path in place.glob("*.csv")} == {
@@ -47,7 +48,7 @@ def test_results_of_protocols_stand_side_by_side(project):
             for protocol in protocols
             for kind in (".csv", ".curve.csv")
         }
-        assert read(project, method, f"{NETWORK}.quick.csv")["epochs"].tolist() == [3, 3]
+        assert read(project, method, f"{NETWORK}.curves.csv")["epochs"].tolist() == [3, 3]
         assert read(project, method, f"{NETWORK}.csv")["epochs"].tolist() == [2, 2]
     # dd by what it was learnt for: three epochs, in whose loss nothing of the others is left.
     own = read(project, "dd", f"{NETWORK}.dd.csv")
@@ -62,10 +63,10 @@ def test_tables_have_a_page_for_each_and_compare_with_their_like(project):
     table = pd.read_csv(project.root / TABLES[0]).set_index(["protocol", "method"])
     pages = {name: list(rows.droplevel(0).index) for name, rows in table.groupby(level=0)}
     assert pages == {
-        "dc": ["random", "dd", "dc", "whole"], "quick": ["random", "dd", "dc", "whole"],
+        "dc": ["random", "dd", "dc", "whole"], "curves": ["random", "dd", "dc", "whole"],
         "dd": ["dd"],
     }  # fmt: skip
-    for protocol in ("dc", "quick"):
+    for protocol in ("dc", "curves"):
         rows = table.loc[protocol]
         assert rows["over_random"]["dc"] == pytest.approx(
             rows["mean"]["dc"] - rows["mean"]["random"], abs=1e-3
@@ -75,17 +76,17 @@ def test_tables_have_a_page_for_each_and_compare_with_their_like(project):
         )
     assert pd.isna(table.loc["dd", "dd"]["over_random"])  # random cannot be trained that way
     assert table.loc["dc", "whole"]["n"] == 1
-    assert table.loc["quick", "whole"]["n"] == 5  # as config.yaml has it
+    assert table.loc["curves", "whole"]["n"] == 5  # as config.yaml has it
     text = (project.root / "results/tables/table1.md").read_text()
-    for words in ("Protocol 'dc': of DC", "Protocol 'quick': of the configuration", "'dd': of DD"):
+    for words in ("Protocol 'dc': of DC", "Protocol 'curves': of the configuration", "'dd': of DD"):
         assert words in text
     scores = pd.read_csv(project.root / TABLES[2]).set_index(["protocol", "method"])
     assert scores["ars"].notna().to_dict() == {
-        ("dc", "dd"): False, ("dc", "dc"): False, ("quick", "dd"): True, ("quick", "dc"): True,
+        ("dc", "dd"): False, ("dc", "dc"): False, ("curves", "dd"): True, ("curves", "dc"): True,
         ("dd", "dd"): False,
     }  # fmt: skip
     rows = pd.read_csv(project.root / TABLES[1])
-    assert rows.groupby("protocol").size().to_dict() == {"dc": 7, "dd": 2, "quick": 11}
+    assert rows.groupby("protocol").size().to_dict() == {"dc": 7, "dd": 2, "curves": 11}
 
 
 def test_another_protocol_computes_itself_alone(project):
@@ -93,10 +94,10 @@ def test_another_protocol_computes_itself_alone(project):
     config = {
         "datasets": ["digits"], "methods": ["random", "dd", "dc", "whole"],
         "condensation": {"dd": {"iterations": 2, "real_batch": 8}, **CONFIG["condensation"]},
-        "protocols": {"quick": {"like": "dsa", "epochs": 3}},
+        "protocols": {"curves": {"like": "dsa", "epochs": 3}},
         "overrides": {"method=whole protocol=dc": {"evaluation": {"models": 1}}},
     }  # fmt: skip
-    names = ["dc", "own", "quick"]
+    names = ["dc", "own", "curves"]
     project.configure(**config, evaluation={**CONFIG["evaluation"], "protocols": [*names, "mtt"]})
     planned = {output for rule, output in project.planned() if rule == "evaluate"}
     assert planned == {

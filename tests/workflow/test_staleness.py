@@ -110,12 +110,26 @@ def test_more_of_the_same_is_not_done_twice(project, tmp_path):
     assert (project.root / trace).read_text() == (whole.root / trace).read_text()
     first, log = make(project, SET)  # what three gave cannot be told from what five give
     assert "starting afresh, the checkpoint is after iteration 5" in log
+    place = project.root / "results" / DC
+    shutil.copyfile(place / "state.safetensors", place / "checkpoint.safetensors")
     project.snakemake("--cores", "1", f"results/{SET}", "--forcerun", f"./results/{SET}")
     assert (project.root / "results" / SET).read_bytes() == first
     log = (project.root / "results" / DC / "set.log").read_text()
     assert "going on" not in log.partition("afresh")[2]
     record = json.loads((project.root / "results" / DC / "run.json").read_text())
     assert (record["iterations"], record["resumed_from"]) == (3, [])
+
+
+def test_what_lacks_a_picture_is_whole_again_and_stays_so(project):
+    picture = project.root / "results" / DC / "set.png"
+    before = picture.read_bytes()
+    picture.unlink()
+    planned, said = project.look("table1")
+    assert cells(planned) == MADE_FROM_DC
+    assert said[DC] == "stale: set.png of it is missing"
+    project.snakemake("--cores", "1", "table1")
+    assert picture.read_bytes() == before
+    assert project.planned("table1") == set()
 
 
 def test_results_of_an_older_version_are_not_trusted(project):
