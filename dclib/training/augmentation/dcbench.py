@@ -7,13 +7,14 @@ levels, changed and normalised again, so that what is beyond a pixel's range is 
 - `randaugment`: RandAugment with one operation.
 - `imagenet`: a random window of the image padded by 4, a horizontal flip, and ColorJitter(0.4,
   0.4, 0.4, 0.2).
-- `cifar`: the same window and flip, and a block of 16 by 16 pixels becomes 0.
+- `cifar`: the same window and flip, and Cutout (DeVries and Taylor 2017) of 16 by 16 pixels around
+  a pixel of the image: they become 0 of the normalised image, the mean.
 """
 
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -55,8 +56,9 @@ def transform(
     changed = []
     for batch, chosen, drawn in zip(levels, kind[:, 0].tolist(), seed[:, 0].tolist(), strict=True):
         with global_seed(drawn, images.device):
-            changed.append(_CHANGES[KINDS[chosen]](batch))
-    return (torch.stack(changed).to(images) / 255 - mean) / std
+            made = (_CHANGES[KINDS[chosen]](batch).to(images) / 255 - mean) / std
+            changed.append(_cut(made) if KINDS[chosen] == "cifar" else made)
+    return torch.stack(changed)
 
 
 def _coloured(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -70,10 +72,9 @@ def _coloured(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return changed
 
 
-def _block(images: UInt8[Tensor, "n channels height width"]) -> Tensor:
+def _cut(images: Float[Tensor, "n channels height width"]) -> Tensor:
     height, width = images.shape[-2:]
-    top, left = (int(torch.randint(side + 1, ())) - BLOCK // 2 for side in (height, width))
-    images = images.clone()
+    top, left = (int(torch.randint(side, ())) - BLOCK // 2 for side in (height, width))
     images[..., max(0, top) : max(0, top + BLOCK), max(0, left) : max(0, left + BLOCK)] = 0
     return images
 
@@ -88,5 +89,5 @@ _CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "autoaugment": _coloured(v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)),
     "randaugment": _coloured(v2.RandAugment(num_ops=1)),
     "imagenet": lambda images: _coloured(v2.ColorJitter(0.4, 0.4, 0.4, 0.2))(_window(images)),
-    "cifar": lambda images: _block(_window(images)),
+    "cifar": _window,
 }
