@@ -114,10 +114,10 @@ def test_only_what_is_in_a_file_counts(project):
     small = {"datasets": ["digits"], "methods": ["theirs"], "seeds": [0, 1]}
     project.configure(**small, imported=imported)
     assert {rule for rule, _ in project.planned(*TABLES)} == {"table1"}
-    imported["theirs"]["mean"] = [0.5]
+    imported["theirs"] |= {"mean": [0.5], "std": [0.25]}
     project.configure(**small, imported=imported)
     assert {rule for rule, _ in project.planned(*TABLES)} == {"import_set", "evaluate", "table1"}
-    del imported["theirs"]["mean"]
+    del imported["theirs"]["mean"], imported["theirs"]["std"]
     file = moved / "res_DC_digits_ConvNet_1ipc.pt"
     content, kept = torch.load(file, weights_only=False), file.read_bytes()
     content["data"][1][0][0, 0, 0, 0] += 0.5
