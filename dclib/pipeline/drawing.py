@@ -214,13 +214,18 @@ def show_progress(rows: pd.DataFrame, iterations: Mapping[str, int]) -> Figure:
                 label=f"{name} (n = {found.size().min()})",
             )
         panel.set_xscale("log")
+        ticks = sorted(group["iteration"].unique())
+        panel.set_xticks(ticks, [str(tick) for tick in ticks])
+        panel.minorticks_off()
         panel.set_title(label(str(dataset)) + f", {protocol}" * several, fontsize=10)
         panel.set_xlabel("iterations of condensation", fontsize=9)
         panel.set_ylabel("test accuracy (%)", fontsize=9)
         panel.tick_params(labelsize=8)
         panel.grid(color="0.9", linewidth=0.6)
         panel.set_axisbelow(True)
-        panel.legend(fontsize=8, frameon=False, loc="lower right")
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}  # where names are long
+        few = group["of"].str.len().max() < 25
+        panel.legend(fontsize=8, frameon=False, **({"loc": "lower right"} if few else below))
     return figure
 
 

@@ -512,6 +512,7 @@ def test_accuracy_by_iteration_has_a_line_for_every_network():
     folders = {Cell(*cell).folder for cell in rows[[*Cell._fields]].itertuples(index=False)}
     figure = drawing.show_progress(rows, {each: 5 if "@" in each else 9 for each in folders})
     (panel,) = figure.axes
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["5", "9"]
     assert sorted(text.get_text() for text in panel.get_legend().get_texts()) == [
         "dc, 1 per class, LeNet (n = 2)", "dc, 1 per class, LeNet on MLP (n = 2)",
         "dc, 1 per class, MLP (n = 2)", "dc, 1 per class, MLP on LeNet (n = 2)",
