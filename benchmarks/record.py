@@ -102,6 +102,8 @@ def publish(results: Path, config: Path, folder: Path) -> None:
     before = files.read_json(told) if told.exists() else {}
     made = [files.read_json(folder / cell.folder / "run.json") for cell in found]
     trained = [files.read_json(path) for path in paths]
+    # Of the code around the results, which made them; where there is none, of this.
+    commit = provenance.commit(results.resolve().parent) or provenance.commit()
     files.write_json(
         told,
         {
@@ -117,7 +119,7 @@ def publish(results: Path, config: Path, folder: Path) -> None:
                 "sets": round(sum(each["seconds"] for each in made)),
                 "evaluations": round(sum(each["seconds"] for each in trained)),
             },
-            "unfinished": [_unfinished(folder, cell, before) for cell in begun],
+            "unfinished": [_unfinished(folder, cell, before, commit) for cell in begun],
         },
     )  # fmt: skip
     rows = [path.with_suffix(".csv") for path in paths]
@@ -149,9 +151,9 @@ def _iteration(folder: Path, cell: Cell) -> int:
     return int(read_sealed(path)[1]["progress"]["iteration"]) if path.exists() else -1
 
 
-def _unfinished(folder: Path, cell: Cell, before: Mapping[str, Any]) -> dict[str, Any]:
+def _unfinished(folder: Path, cell: Cell, before: Mapping[str, Any], commit: str) -> dict[str, Any]:
     """Return how far an unfinished set of a record is, and the commit that it goes on with."""
-    told = {**cell._asdict(), "iteration": _iteration(folder, cell), "commit": provenance.commit()}
+    told = {**cell._asdict(), "iteration": _iteration(folder, cell), "commit": commit}
     for each in before.get("unfinished", []):
         if {**told, "commit": each["commit"]} == each:
             return dict(each)

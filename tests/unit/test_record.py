@@ -1,6 +1,7 @@
 """What is published of a grid's files, and put back; tests/workflow has a grid that is computed."""
 
 import importlib.util
+import subprocess
 from hashlib import sha256
 
 import pytest
@@ -64,6 +65,18 @@ def test_what_was_begun_and_is_finished_is_no_more_begun(tmp_path, config):
     record.publish(here, config, place)  # from where it is not known that it is finished
     assert files.read_json(place / "record.json")["unfinished"] == []
     assert sorted(path.name for path in (place / CELL).iterdir()) == ["run.json", "set.safetensors"]
+
+
+def test_what_is_unfinished_goes_on_with_the_code_around_it(tmp_path, config):
+    place, there = tmp_path / "record", tmp_path / "checkout"
+    begin(there / "results", 3)
+    for command in ("init -q", "-c user.name=a -c user.email=a@b commit -q --allow-empty -m a"):
+        subprocess.run(["git", *command.split()], cwd=there, check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=there, capture_output=True, text=True)
+    record.publish(there / "results", config, place)
+    (told,) = files.read_json(place / "record.json")["unfinished"]
+    assert told["commit"] == head.stdout.strip()
+    assert record.commits(place) == [told["commit"]]
 
 
 def test_networks_that_were_trained_on_another_set_are_left_out(tmp_path, config, capsys):
