@@ -257,9 +257,9 @@ def _known(method: str) -> str:
 
 def _protocol(name: str, method: str) -> str:
     """The known protocol that a name stands for."""
-    if name == protocols.OWN and conditions.base(method) in methods.names():
-        return methods.face(conditions.base(method)).protocol
     if name == protocols.OWN:
+        if conditions.base(method) in methods.names():
+            return methods.face(conditions.base(method)).protocol
         raise InputError(
             "protocol 'own' is the one of the method that a set is by, and this set does not tell "
             f"a method of dclib; allowed is one of {', '.join(protocols.PROTOCOLS)}"

@@ -80,12 +80,12 @@ def compared(work: Work) -> None:
 
 def scored(work: Work) -> None:
     """Write DD-Ranking's scores of every set."""
-    soft = {
-        "/".join(cell[:-1])  # without its seed
-        for path in work.inputs["set"]
-        for cell, _ in [Cell.of(path.relative_to(work.results))]
-        if safe_open(path, "np").get_slice("labels").get_dtype() != "I64"
-    }
+    soft = set()
+    for path in work.inputs["set"]:
+        with safe_open(path, "np") as opened:
+            if opened.get_slice("labels").get_dtype() != "I64":
+                cell, _ = Cell.of(path.relative_to(work.results))
+                soft.add("/".join(cell[:-1]))  # without its seed
     labels = {
         key: "probabilities" if told == "own" and key.rsplit("/", 2)[0] in soft else told
         for key, told in work.settings["labels"].items()

@@ -218,4 +218,8 @@ def test_a_set_put_into_the_grid_by_hand_is_never_overwritten(tmp_path):
         assert done.returncode != 0
         assert "no set that was made here, and it is not overwritten; name its file" in done.stderr
         assert path.read_bytes() == kept
+    # One of 0.1, which had no records, is made again.
+    theirs.with_metadata(versions={"dclib": "0.1.0"}).save(path)
+    (path.parent / "run.json").unlink()
+    assert ("condense", f"{folder('digits', 'dc-theirs')}/set.safetensors") in project.planned()
     assert project.root != ROOT
