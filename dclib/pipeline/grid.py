@@ -1,15 +1,12 @@
-"""From a configuration to the cells of the grid and the settings of each of them.
+"""From a configuration to the cells of the grid, and what is wrong with one of them.
 
 It takes a mapping that somebody else has read, and needs no PyTorch, so that it costs a pipeline
 nothing to ask it.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-
-from pydantic import ValidationError
-from pydantic_core import to_jsonable_python
 
 from dclib import conditions, methods
 from dclib.applications.evaluation import protocols
@@ -18,15 +15,15 @@ from dclib.data import checks, sources
 from dclib.data.checks import Facts
 from dclib.errors import InputError, did_you_mean
 from dclib.networks import names as networks
-from dclib.pipeline import expansion, faults, overrides
+from dclib.pipeline import expansion, faults
 from dclib.pipeline import settings as configuration
-from dclib.pipeline.expansion import WHOLE, Evaluation, base, key_of, options_of, point_of
+from dclib.pipeline.cell_settings import CellSettings
+from dclib.pipeline.expansion import WHOLE, Evaluation, key_of, options_of
 from dclib.pipeline.paths import Cell, Trained
-from dclib.teachers.reference import settings as reference
 
 
-class Grid:
-    """A valid configuration.
+class Grid(CellSettings):
+    """A valid configuration: which cells it has, and the settings of each.
 
     Args:
         config: see docs/settings.md.
@@ -39,11 +36,9 @@ class Grid:
         InputError: a key, value or type is wrong, or two of them contradict each other.
 
     Attributes:
-        config: with all keys as text and all defaults.
         facts: of every data set that has been looked at, by name.
     """
 
-    config: Mapping[str, Any]
     facts: Mapping[str, Facts]
 
     def __init__(
@@ -52,12 +47,11 @@ class Grid:
         look: Callable[[Mapping[str, Any]], Facts] | None = None,
         base: Mapping[str, Any] | None = None,
     ) -> None:
-        self.config = configuration.parse(config)
-        self._said = configuration.with_text_keys(config).get("condensation") or {}
-        sections = expansion.sections(self.config)
-        self._own_protocols = faults.own_protocols(self.config)
-        faults.refuse_unknown_methods(self.config, sections, self._all_protocols())
-        self._known = faults.data_sets(sections)
+        parsed = configuration.parse(config)
+        sections = expansion.sections(parsed)
+        said = configuration.with_text_keys(config).get("condensation") or {}
+        super().__init__(parsed, said, faults.data_sets(sections))
+        faults.refuse_unknown_methods(self.config, sections, self.known_protocols)
         faults.refuse_two_names_of_one(self.config, sections, self._known)
         public = sources.without_path()
         self.facts = {
@@ -65,8 +59,6 @@ class Grid:
             for name, options in self._known.items()
             if look or options["source"] in public
         }
-        self._overrides = overrides.read(self.config["overrides"] or {})
-        self._resolved: dict[Any, dict[str, Any]] = {}
         self._asked = {path: expansion.evaluations(section) for path, section in sections.items()}
         self._main = frozenset(cell for cell, _ in self._asked[""])
         for path, evaluations in self._asked.items():
@@ -95,27 +87,10 @@ class Grid:
                 if fault := face.fault(made, of, int(cell.ipc), cell.dataset, facts):
                     raise InputError(f"method '{cell.method}': {fault}")
 
-    def base(self, method: str) -> str:
-        """Return the folder in `dclib.methods` of a method of this configuration."""
-        return base(method, self.config["imported"] or ())
-
     @property
     def datasets(self) -> list[str]:
         """The names of the data sets of the main grid."""
         return [options_of(entry)["name"] for entry in self.config["datasets"]]
-
-    def dataset(self, name: str) -> dict[str, Any]:
-        """Return the options of the data set `name`, as `dclib.data.sources` takes them.
-
-        Raises:
-            InputError: the configuration does not know it.
-        """
-        if name not in self._known:
-            raise InputError(
-                f"data set '{name}' is not in the config; there are {', '.join(self._known)}"
-                f"{did_you_mean(name, self._known)}"
-            )
-        return dict(self._known[name])
 
     def check(self, cell: Cell, tested: Trained | None = None, path: str | None = None) -> None:
         """Refuse a cell that has no meaning, or that the data are too small for.
@@ -161,7 +136,7 @@ class Grid:
                     f"{', '.join(variants) or 'none'}{did_you_mean(method, variants)}"
                 ),
             )
-        known = self._all_protocols()
+        known = self.known_protocols
         if how.protocol not in known:
             names = [protocols.OWN, *protocols.GROUPS, *known]
             yield (
@@ -238,11 +213,6 @@ class Grid:
         after = self._asked["snapshots."]
         return [*after, *dict.fromkeys((cell.finished, tested) for cell, tested in after)]
 
-    def iterations(self, cell: Cell) -> int:
-        """Return after how many iterations the set of a cell is as it is; 0 if it has none."""
-        grows = methods.face(self.base(cell.method)).grows
-        return int(self.condensation(cell)[grows[0]]) if grows else 0
-
     def before(self, cell: Cell) -> list[Cell]:
         """Return the snapshots that are asked for of a set before it is what it is, in order.
 
@@ -257,67 +227,13 @@ class Grid:
         """Return the evaluations of all grids of the configuration, each once."""
         return list(dict.fromkeys(itertools.chain(*self._asked.values())))
 
-    def condensation(self, cell: Cell) -> dict[str, Any]:
-        """Return all settings with which the set of `cell` is made; a selection has none."""
-        name, section = self.base(cell.method), self.config["condensation"]
-        if name not in section:
-            return {}
-        face, point = methods.face(name), point_of(cell)
-        place = {**point, "dataset": self.dataset(cell.dataset)["source"]}
-        known = [(f"{name} {key}", told) for key, told in conditions.applying(face.where, place)]
-        of_variant = [part for part in known if "method=" in part[0]]
-        own = [part for part in known if part not in of_variant]
-        for each in dict.fromkeys([name, cell.finished.method]):
-            said = self._said.get(each) or {}  # not the defaults of all
-            own.append((f"{each} said", {key: section[each][key] for key in said}))
-            # What authors set for a variant: after what is said of its method, before overrides.
-            own += [*(of_variant if each == name else ()), (each, {})]
-        settings = self._settings(face.settings, own, point)
-        return settings | (dict.fromkeys(face.grows, cell.snapshot) if cell.snapshot else {})
-
-    def evaluation(self, cell: Cell, tested: Trained) -> dict[str, Any]:
-        """Return all settings with which networks are trained on the set of `cell`.
-
-        A known protocol comes first, then what the configuration says of the evaluation, of a
-        protocol of its own, and of points of the grid.
-        """
-        told = self._own_protocols.get(tested.protocol, {})
-        like = told.get("like", tested.protocol if not told else protocols.DEFAULT)
-        point = point_of(cell, tested)
-        place = {**point, "dataset": self.dataset(cell.dataset)["source"]}
-        parts = [*protocols.parts(like, place)]
-        section = self.config["evaluation"]
-        general = {k: value for k, value in section.items() if k not in ("networks", "protocols")}
-        own = {key: value for key, value in told.items() if key != "like"}
-        named = [("", general), (f"protocol {tested.protocol}", own), ("evaluation", {})]
-        where = f"protocols.{tested.protocol}" if told else "evaluation"
-        return self._settings(evaluation.Settings, [*parts, *named], point, where)
-
-    def taught(self, cell: Cell, tested: Trained) -> bool:
-        """Return whether a teacher labels the images of an evaluation."""
-        settings = evaluation.Settings(**self.evaluation(cell, tested))
-        recipe = methods.face(self.base(cell.method)).recipe
-        ordinary = evaluation.recipe_of(settings, recipe) == evaluation.ORDINARY
-        return ordinary and settings.labels == "teacher"
-
-    def changed(self, evaluations: Iterable[Evaluation]) -> dict[str, list[str]]:
-        """Return which settings of known protocols this configuration changes, by protocol.
-
-        How many networks there are, and how and when they are tested, is no part of a protocol.
-        """
-        free, found = {"models", "curve_points", "precision"}, dict[str, set[str]]()
+    def expected_models(self, evaluations: Sequence[Evaluation]) -> dict[str, int]:
+        """Return how many networks are trained, by `key_of`."""
+        counts: dict[str, int] = {}
         for cell, tested in evaluations:
-            if tested.protocol in self._own_protocols:
-                continue
-            point = point_of(cell, tested) | {"dataset": self.dataset(cell.dataset)["source"]}
-            parts = [*protocols.parts(tested.protocol, point)]
-            usual = self._settings(evaluation.Settings, parts, point)
-            own = self.evaluation(cell, tested)
-            recipe = methods.face(self.base(cell.method)).recipe
-            wanted = evaluation.relevant(evaluation.Settings(**own), recipe)
-            names = {name for name in wanted if own[name] != usual[name]} - free
-            found.setdefault(tested.protocol, set()).update(names)
-        return {name: sorted(changes) for name, changes in found.items() if changes}
+            key = key_of(cell, tested)
+            counts[key] = counts.get(key, 0) + self.evaluation(cell, tested)["models"]
+        return counts
 
     def _snapshots(self) -> list[Evaluation]:
         """The evaluations of the main grid, of the snapshots of their sets."""
@@ -344,67 +260,6 @@ class Grid:
         if cell.snapshot >= (last := self.iterations(cell.finished)):
             return f"method '{cell.method}': the set is finished after {last} iterations"
         return ""
-
-    def imported(self, method: str) -> Mapping[str, Any]:
-        """Return what the configuration says of the sets of others that it calls `method`."""
-        told: Mapping[str, Any] = self.config["imported"][method]
-        return told
-
-    def _all_protocols(self) -> list[str]:
-        return [*protocols.PROTOCOLS, *self._own_protocols]
-
-    def reference(self, dataset: str, network: str) -> dict[str, Any]:
-        """Return all settings of the network that herding, kcenter and forgetting look at."""
-        own = [("reference_network", self.config["reference_network"])]
-        point = point_of(Cell(dataset, "", network, "", 0))
-        return self._settings(reference.Settings, own, point)
-
-    def expected_models(self, evaluations: Sequence[Evaluation]) -> dict[str, int]:
-        """Return how many networks are trained, by `key_of`."""
-        counts: dict[str, int] = {}
-        for cell, tested in evaluations:
-            key = key_of(cell, tested)
-            counts[key] = counts.get(key, 0) + self.evaluation(cell, tested)["models"]
-        return counts
-
-    def _settings(
-        self,
-        kind: type[Any],
-        sections: Sequence[tuple[str, Mapping[str, Any]]],
-        point: Mapping[str, str],
-        where: str = "",
-    ) -> dict[str, Any]:
-        """Sections on top of each other, each with what is said of it at a point.
-
-        Args:
-            where: what is to blame for settings that do not go together; the last section if empty.
-        """
-        told = [
-            (name, override)
-            for name, _ in sections
-            for override in self._overrides
-            if name in override.sections and override.holds(point)
-        ]
-        key = (*(name for name, _ in sections), *((name, each.key) for name, each in told))
-        if key not in self._resolved:
-            values: dict[str, Any] = {}
-            for section, own in sections:
-                values |= own
-                for name, override in told:
-                    values |= override.sections[name] if name == section else {}
-            try:
-                self._resolved[key] = to_jsonable_python(kind(**values))
-            except ValidationError as error:
-                fault = error.errors()[0]
-                if not fault["loc"]:  # it is about several of them together
-                    raise InputError(
-                        f"config key '{where or sections[-1][0]}': {fault['ctx']['error']}"
-                    ) from error
-                raise InputError(
-                    f"config key '{'.'.join([sections[-1][0], *map(str, fault['loc'])])}': "
-                    f"{fault['input']!r} is not allowed; {fault['msg']}"
-                ) from error
-        return dict(self._resolved[key])
 
 
 def _grows(method: str) -> bool:
