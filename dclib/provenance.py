@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,43 +75,48 @@ def _reached(sources: tuple[Path | str, ...], root: Path) -> dict[str, Path]:
 def _parsed(path: Path) -> tuple[str, list[str]]:
     """What a Python file says, and what it imports from dclib; most are asked for several times."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return _written(_without_words(tree)), _imports(tree)
-
-
-def _written(node: Any) -> str:
-    """Write a syntax tree down alike under every version of Python: without empty fields."""
-    if isinstance(node, ast.AST):
-        fields = [(name, _written(value)) for name, value in ast.iter_fields(node)]
-        named = ", ".join(f"{name}={text}" for name, text in fields if text not in ("None", "[]"))
-        return f"{type(node).__name__}({named})"
-    if isinstance(node, list):
-        return f"[{', '.join(map(_written, node))}]"
-    return repr(node)
-
-
-def _without_words(tree: ast.Module) -> ast.Module:
-    """Drop docstrings and the version number."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
     tree.body = [
         node
         for node in tree.body
         if not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__")
     ]
-    return tree
+    return _written(tree), _imports(tree)
+
+
+def _written(node: Any) -> str:
+    """Write a syntax tree down alike under every version of Python: without empty fields.
+
+    Docstrings are left out. Every call of Snakemake does this to all modules, so that it is quick.
+    """
+    if isinstance(node, ast.AST):
+        named = []
+        for name in node._fields:
+            value: Any = getattr(node, name, None)
+            if name == "body" and isinstance(node, _WITH_DOCSTRING):
+                value = _without_docstring(value)
+            text = _written(value)
+            if text not in ("None", "[]"):
+                named.append(f"{name}={text}")
+        return f"{type(node).__name__}({', '.join(named)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_written, node))}]"
+    return repr(node)
+
+
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    match body:
+        case [ast.Expr(value=ast.Constant(value=str())), *rest]:
+            return rest
+    return body
 
 
 def _imports(tree: ast.Module) -> list[str]:
     """The dotted names that a module imports, as far as they may be modules of dclib."""
     names = []
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -119,6 +124,15 @@ def _imports(tree: ast.Module) -> list[str]:
     return [name for name in names if name.split(".")[0] == "dclib"]
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements in a syntax tree, and what they consist of that has statements."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, name, ()):
+            yield child
+            yield from _statements(child)
+
+
+@functools.cache
 def _files(module: str, root: Path) -> list[Path]:
     """The files that importing a module of dclib runs: its packages' and its own."""
     parts = module.split(".")

@@ -429,8 +429,12 @@ def test_code_digests_follow_imports_and_ignore_words(package):
     (package / "dclib/b.py").write_text("y = 3\n")
     changed = digest()
     assert changed != before
-    (package / "script.py").write_text("import dclib.a\n\n\ndef f():\n    return 1\n")
-    assert digest() != changed
+    function = "import dclib.a\n\n\ndef f():\n%s    return 1\n"
+    (package / "script.py").write_text(function % "")
+    other = digest()
+    assert other not in (before, changed)
+    (package / "script.py").write_text(function % '    """Doc."""\n')
+    assert digest() == other
 
 
 def test_code_digests_are_the_same_under_every_python(package):

@@ -151,12 +151,6 @@ def test_a_deleted_evaluation(project):
     assert project.planned() == set()
 
 
-def test_a_deleted_picture(project):
-    place = folder("digits", "dc")
-    (project.root / "results" / place / "set.png").unlink()
-    assert ("condense", f"{place}/set.safetensors") in project.planned()
-
-
 def test_grids_without_a_learnt_set(tmp_path):
     project = clone(tmp_path)
     project.configure(methods=["whole", "random"])
@@ -214,7 +208,7 @@ def test_the_papers_grid_is_planned_within_seconds(tmp_path):
         [sys.executable, "-m", "snakemake", "-n", "all"],
         cwd=tmp_path, text=True, capture_output=True, check=True,
     )  # fmt: skip
-    assert time.monotonic() - started < 60  # a guard against blow-ups; 4 s in fact
+    assert time.monotonic() - started < 60  # a guard against blow-ups; 10 s in fact
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
     # Four methods of Table 1, Table 2, five more networks to cross with (LeNet's sets of dc are
     # those of Table 2), and the ablations; the plain ConvNet on MNIST is shared.
