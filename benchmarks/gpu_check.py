@@ -27,7 +27,7 @@ from reference import evaluation as plain_evaluation
 from reference import gradient_matching as plain
 from torch.nn import functional
 
-from dclib import devices, graphs, provenance
+from dclib import codebase, devices, graphs, provenance
 from dclib.applications.evaluation.evaluate import Evaluation
 from dclib.applications.evaluation.settings import Settings as EvaluationSettings
 from dclib.data.datasets import ImageDataset
@@ -504,7 +504,7 @@ def main():
     kept = options.out / "gpu_check.jsonl"
     ways = [f"dclib.training.augmentation.{way}" for way in ("dc", "dsa")]
     code = [
-        provenance.code_digest(Path(__file__), "dclib.training.recipes.ordinary", *ways),
+        codebase.digest(Path(__file__), "dclib.training.recipes.ordinary", *ways),
         *(path.read_text() for path in sorted((ROOT / "tests/reference").glob("*.py"))),
     ]
     what = [devices.describe(DEVICE), torch.__version__, provenance.digest(code)]

@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from torch.utils.data import TensorDataset
 
-from dclib import conditions, devices, methods, provenance, runner
+from dclib import codebase, conditions, devices, methods, provenance, runner
 from dclib.applications.evaluation import protocols
 from dclib.applications.evaluation import settings as evaluation
 from dclib.applications.evaluation.evaluate import Evaluation, Results
@@ -287,7 +287,7 @@ def _run(
             work,
             random,
             checkpoint=checkpoint or Path(folder, "checkpoint.safetensors"),
-            digest=provenance.code_digest(type(work).__module__),
+            digest=codebase.digest(type(work).__module__),
             checkpoint_seconds=60.0 if checkpoint else math.inf,
             description=description,
             **more,

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from dclib import files, methods, provenance
+from dclib import codebase, files, methods, provenance
 from dclib.errors import Damaged, InputError
 from dclib.pipeline import locks
 from dclib.pipeline.description import DIGESTS, MADE_FROM, Job
@@ -164,8 +164,8 @@ class Running:
             importlib.import_module(module)
         script = Path(snakemake.scriptdir, self.job.script)
         if not (
-            provenance.unchanged(self.job.sources)
-            or provenance.code_digest(script, *self.job.modules) == self.job.code
+            codebase.unchanged(self.job.sources)
+            or codebase.digest(script, *self.job.modules) == self.job.code
         ):
             raise InputError(
                 f"{self.job.title}: the code of {script.name} or of {', '.join(self.job.modules)} "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dclib import methods, provenance
+from dclib import codebase, methods, provenance
 from dclib.applications.evaluation import settings as evaluation
 from dclib.data import sources
 from dclib.data.sources.settings import Options, relevant
@@ -375,8 +375,8 @@ class Plan:
             dict(cell),
             json.loads(json.dumps(settings)),
             data or (digests[0] if len(digests) == 1 else provenance.digest(digests)),
-            provenance.code_digest(*code),
-            provenance.code_files(*code),
+            codebase.digest(*code),
+            codebase.files_of(*code),
             script,
             modules,
             {name: paths for name, paths in inputs.items() if paths},

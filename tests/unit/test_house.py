@@ -9,8 +9,8 @@ from conftest import ROOT
 
 # A module imports from its own row and from those above it.
 FLOORS = (
-    {"errors", "files", "tensors", "seeding", "provenance", "devices", "graphs", "memory", "fields",
-     "footprint", "conditions"},
+    {"errors", "files", "tensors", "seeding", "provenance", "codebase", "devices", "graphs",
+     "memory", "fields", "footprint", "conditions"},
     {"networks"},
     {"data", "runner"},
     {"teachers", "training"},

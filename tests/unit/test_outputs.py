@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-from dclib import files, provenance
+from dclib import codebase, files
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
 from dclib.methods.random.method import select
@@ -417,9 +417,9 @@ def package(tmp_path):
 
 def test_code_digests_follow_imports_and_ignore_words(package):
     def digest():
-        provenance.code_digest.cache_clear()
-        provenance._parsed.cache_clear()
-        return provenance.code_digest(package / "script.py", root=package)
+        codebase.digest.cache_clear()
+        codebase._parsed.cache_clear()
+        return codebase.digest(package / "script.py", root=package)
 
     before = digest()
     (package / "dclib/b.py").write_text('"""Doc."""\n\n# a comment\ny   =   2\n')
@@ -443,22 +443,23 @@ def test_code_digests_are_the_same_under_every_python(package):
         "def f(a, *b: int, c=1.5):\n    return [x for x in b if x] or {a: f'{c!r:>4}'}\n\n\n"
         "class A(dict):\n    x: int = 3\n"
     )
-    provenance.code_digest.cache_clear()
-    provenance._parsed.cache_clear()
-    assert provenance.code_digest(package / "script.py", root=package) == "b8181355b9f87e53"
+    codebase.digest.cache_clear()
+    codebase._parsed.cache_clear()
+    assert codebase.digest(package / "script.py", root=package) == "b8181355b9f87e53"
 
 
 def test_condensing_does_not_depend_on_what_it_does_not_call(monkeypatch):
     """Neither on evaluation, other methods and recipes, nor on what plans and watches it."""
     parsed = []
-    real = provenance._parsed
-    monkeypatch.setattr(provenance, "_parsed", lambda path: parsed.append(path) or real(path))
+    real = codebase._parsed
+    monkeypatch.setattr(codebase, "_parsed", lambda path: parsed.append(path) or real(path))
     script = ROOT / "workflow_scripts/condense.py"
-    provenance.code_digest.__wrapped__(script, "dclib.methods.dc.method", "dclib.runner")
+    codebase.digest.__wrapped__(script, "dclib.methods.dc.method", "dclib.runner")
     names = {str(path.relative_to(ROOT)) for path in parsed}
     needed = ("methods/matching", "methods/dc/settings", "networks/names", "runner", "seeding")
     assert {f"dclib/{name}.py" for name in needed} <= names
     rooms = (
+        "codebase",
         "applications/",
         "pipeline/",
         "training/recipes",
