@@ -72,7 +72,7 @@ def _parsed(path: Path) -> tuple[str, list[str]]:
 def _written(node: Any) -> str:
     """Write a syntax tree down alike under every version of Python: without empty fields.
 
-    Docstrings are left out. All modules are written down whenever a grid is planned: one walk does it.
+    Docstrings are left out. Every plan of a grid does this to all modules, so it is one walk.
     """
     if isinstance(node, ast.AST):
         named = []
