@@ -293,7 +293,7 @@ def page(folder: Path, evaluations: pd.DataFrame | None) -> str:
         ]  # fmt: skip
         beside = ", ".join(
             f"{one.accuracy_mean}" + f" ± {one.accuracy_std}" * (one.accuracy_std > 0)
-            + f" ({one.source}, {row.mean - one.accuracy_mean:+.1f})"
+            + f" ({one.source}, {row.mean - one.accuracy_mean:+z.1f})"
             for one in same.itertuples()
         )  # fmt: skip
         spread = "" if pd.isna(row.std) else f" ± {row.std:.1f}"

@@ -124,7 +124,7 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
         if table[source].notna().any():
             shown[source] = plus_minus(table[source], table[f"{source}_std"])
             shown[f"vs {source}"] = [
-                "" if pd.isna(d) else f"{d:+.1f}" for d in table[f"{source}_difference"]
+                "" if pd.isna(d) else f"{d:+z.1f}" for d in table[f"{source}_difference"]
             ]
     return shown
 

@@ -135,6 +135,10 @@ def test_table1(grid, tmp_path):
     latex = (tmp_path / "t.tex").read_text()
     assert r"92.0 $\pm$ 1.9" in latex
     assert r"ratio \%" in latex
+    table.loc[0, "report_difference"] = -0.03
+    typesetting.write(table, outputs(tmp_path, "zero", "csv", "md", "tex"), "A title.")
+    assert "+0.0" in (text := (tmp_path / "zero.md").read_text())
+    assert "-0.0" not in text
 
 
 def test_protocols_have_pages_and_are_compared_with_their_like(grid, tmp_path):
