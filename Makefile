@@ -25,7 +25,7 @@ demo: $(READY)
 	@cat results/demo/tables/table1.md
 	@echo "Tables and figures: results/demo/tables, results/demo/figures. 'make demo-all' adds the others."
 
-demo-all: demo
+demo-all: $(READY)
 	$(DEMO) all
 	@cat results/demo/tables/*.md
 

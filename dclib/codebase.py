@@ -63,7 +63,7 @@ def _parsed(path: Path) -> tuple[str, list[str]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     tree.body = [
         node
-        for node in tree.body
+        for node in _without_docstring(tree.body)
         if not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__")
     ]
     return _written(tree), _imports(tree)
@@ -89,7 +89,7 @@ def _written(node: Any) -> str:
     return repr(node)
 
 
-_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_WITH_DOCSTRING = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -39,7 +39,7 @@ class CellSettings:
             known: the options of every data set, by name.
 
         Raises:
-            InputError: an override cannot be read.
+            InputError: an override cannot be read, or a protocol is called as a known one.
         """
         self.config, self._said, self._known = config, said, known
         self._own_protocols = faults.own_protocols(config)
