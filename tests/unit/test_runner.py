@@ -99,7 +99,7 @@ def same(folder, undisturbed):
 
 def test_kill_at_several_moments_changes_no_byte(undisturbed, tmp_path):
     kills = []
-    for moment in (1, 8, 40):
+    for moment in (1, 7, 8, 20, 40):
         process = Process(tmp_path)
         process.wait_until(lambda m=moment: iteration(tmp_path) >= m)
         process.kill()

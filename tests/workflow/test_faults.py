@@ -107,7 +107,7 @@ class Disturbed(Project):
 def undisturbed(tmp_path_factory):
     project = clone(tmp_path_factory.mktemp("undisturbed"))
     project.configure(**SMALL)
-    project.snakemake("--cores", "2", ALL)
+    project.snakemake("--cores", "2", "all")
     return Disturbed(project.root)
 
 
@@ -180,7 +180,7 @@ def test_kill_9_of_snakemake_while_its_job_starts(project, undisturbed):
     project.finish_with_one_call(undisturbed)
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [1, 2, 3])
 def test_sigint(project, undisturbed, times):
     """Ctrl-C reaches Snakemake and its jobs."""
     project.unfinish()
@@ -225,8 +225,11 @@ def test_a_truncated_data_file(project, undisturbed, fresh):
     truncate(project.path(data), fresh)
     done = project.finish_with_one_call(
         undisturbed,
-        ALL,
-        [f"{DC}/eval", "results/digits/data", "results/tables"],
+        "all",
+        [
+            f"{DC}/eval",
+            *(f"results/{name}" for name in ("digits/data", "figures", "tables", "report")),
+        ],
     )
     assert one_line(done.stderr, "is damaged").startswith(data)
 
