@@ -17,6 +17,7 @@ with install_import_hook("dclib", "typecheck.checked"):
     import dclib.applications.evaluation.evaluate
     import dclib.data.datasets
     import dclib.data.sources
+    import dclib.data.sources.public
     import dclib.methods.dc.method
     import dclib.methods.dd.method
     import dclib.methods.forgetting.method
@@ -28,6 +29,15 @@ with install_import_hook("dclib", "typecheck.checked"):
     import dclib.pipeline.tabulation
     import dclib.pipeline.typesetting
     import dclib.runner
+
+
+REAL = Path(os.environ.get(dclib.data.sources.public.DATA_DIR_VARIABLE, "data"))
+
+
+def need_real(name: str, folder: str) -> None:
+    """Skip a test, and say so, where the original files of a public data set are missing."""
+    if not (REAL / folder).is_dir():
+        pytest.skip(f"no {name} in {REAL} (${dclib.data.sources.public.DATA_DIR_VARIABLE})")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Reading data sets, refusing damaged ones, and the prepared file."""
 
 import hashlib
-import os
 import pickle
 import shutil
 import sys
@@ -13,7 +12,7 @@ import pytest
 import scipy.io
 import torch
 import torchvision
-from conftest import ROOT
+from conftest import REAL, ROOT, need_real
 from PIL import Image
 
 from dclib.data import datasets, sources
@@ -22,8 +21,6 @@ from dclib.data.datasets import ImageDataset
 from dclib.data.sources import public
 from dclib.errors import Damaged, InputError
 from dclib.tensors import read_tensors, write_tensors
-
-REAL = Path(os.environ.get(public.DATA_DIR_VARIABLE, "data"))
 
 
 def read(source, data_dir=None, **options):
@@ -60,8 +57,7 @@ def no_network(monkeypatch):
     ],
 )
 def test_real_files(name, folder, channels, size, train, test):
-    if not (REAL / folder).is_dir():
-        pytest.skip(f"no {name} in {REAL} (${public.DATA_DIR_VARIABLE})")
+    need_real(name, folder)
     data = read(name, data_dir=REAL)
     smallest = int(torch.bincount(data.train_labels).min())
     assert sources.look({"name": name}) == (data.channels, data.image_size, smallest)
