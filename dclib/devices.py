@@ -25,7 +25,9 @@ _claimed: dict[int, filelock.FileLock] = {}  # the GPUs that this process holds 
 
 
 def choose(
-    request: str = "auto", threads: int | None = None, jobs_per_device: int = 1
+    request: str | torch.device = "auto",
+    threads: int | None = None,
+    jobs_per_device: int = 1,
 ) -> torch.device:
     """Return the device that `request` names, set up for repeatable results.
 
@@ -33,7 +35,7 @@ def choose(
     here: a free card is taken, and if there is none, one is waited for.
 
     Args:
-        request: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+        request: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`, or one of PyTorch's.
         threads: CPU threads that PyTorch may use; None leaves its own choice.
         jobs_per_device: how many processes may share a GPU, each with its part of the memory; all
             that run at a time have to agree on it.
@@ -41,12 +43,13 @@ def choose(
     Raises:
         InputError: the name is none of these, or there is no such GPU.
     """
+    request = str(request)
     if threads is not None:
         torch.set_num_threads(threads)
     if request == "auto":
         request = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = request.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
         raise InputError(f"device: '{request}' is not one of auto, cpu, cuda, cuda:N")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise InputError(f"device: '{request}', but PyTorch sees {torch.cuda.device_count()} GPUs")

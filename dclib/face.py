@@ -6,6 +6,7 @@ numbers are those of the cell of a grid with the same names, so that both make t
 
 import dataclasses
 import math
+import os
 import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch.utils.data import TensorDataset
 
-from dclib import codebase, conditions, devices, methods, provenance, runner
+from dclib import arguments, codebase, conditions, devices, methods, provenance, runner
 from dclib.applications.evaluation import protocols
 from dclib.applications.evaluation import settings as evaluation
 from dclib.applications.evaluation.evaluate import Evaluation, Results
@@ -59,6 +60,7 @@ def read(name: str, data_dir: str | Path | None = None, **options: Any) -> Image
         InputError: an unknown name or option, a missing or corrupt file, or images that do not fit
             together.
     """
+    arguments.text("name", name, "that of a data set, as 'digits'")
     return sources.read({"name": name, **options}, data_dir)
 
 
@@ -69,7 +71,7 @@ def condense(
     network: str = "ConvNet",
     *,
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     checkpoint: str | Path | None = None,
     settings: Any = None,
     **changes: Any,
@@ -77,9 +79,10 @@ def condense(
     """Return a set of `ipc` images per class, learnt or chosen by a method: `dc`, `idc-i` ...
 
     Args:
-        network: that it is condensed with, or that chooses.
-        seed: of the random numbers; each gives another set, the same one the same.
-        device: auto, cpu, cuda or cuda:N.
+        ipc: from 1.
+        network: the name of that which it is condensed with, or that chooses.
+        seed: from 0, of the random numbers; each gives another set, the same one the same.
+        device: auto, cpu, cuda or cuda:N, or one of PyTorch's.
         checkpoint: a file from which an interrupted call goes on when it is made again. Delete it
             once the set is safe; without one, an interrupted call starts anew.
         settings: an object of the method's settings class; None for its defaults. What differs for
@@ -87,8 +90,14 @@ def condense(
         changes: settings by name that differ from these, as `iterations=50`.
 
     Raises:
-        InputError: an unknown name or setting, or one that does not fit the data.
+        InputError: an unknown name or setting, or one that does not fit the data, or data that
+            cannot be trained on.
     """
+    _check_data(data)
+    arguments.text("method", method, f"one of {', '.join(methods.names())}")
+    ipc, seed = arguments.whole("ipc", ipc, 1), arguments.whole("seed", seed, 0)
+    checkpoint = _writable(checkpoint)
+    _parsed(network)
     name, what = _known(method), f"method '{method}'"
     facts = methods.face(name)
     if facts.kind in ("whole", "imported"):
@@ -107,6 +116,7 @@ def condense(
         work = body.create(network, chosen, data, ipc, where)
         made: SyntheticSet = _run(work, random, checkpoint, what)
     else:
+        data.require(ipc)
         teachers = {"reference": _reference(network, data, where)} if facts.teachers else {}
         made = body.select(data, ipc, random, teachers, where)
     return made.with_metadata(
@@ -127,7 +137,7 @@ def evaluate(
     protocol: str = protocols.DEFAULT,
     *,
     seed: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     checkpoint: str | Path | None = None,
     settings: evaluation.Settings | None = None,
     **changes: Any,
@@ -136,29 +146,40 @@ def evaluate(
 
     Args:
         made: None for the whole training split.
-        network: that is trained; None for the one that the set was condensed with, or ConvNet; of
-            VGG11BN, ResNet18BN and ResNet18BN_AP the twin with instance norm, as in a grid.
+        network: the name of that which is trained; None for the one that the set was condensed
+            with, or ConvNet; of VGG11BN, ResNet18BN and ResNet18BN_AP the twin with instance norm,
+            as in a grid.
         protocol: how networks are trained, or `own` for that of the method's authors. What differs
             for some data sets (as MNIST's augmentation) goes by the name of `data`.
-        seed: of the random numbers; None for the set's, or 0.
-        device: auto, cpu, cuda or cuda:N.
+        seed: from 0, of the random numbers; None for the set's, or 0.
+        device: auto, cpu, cuda or cuda:N, or one of PyTorch's.
         checkpoint: as for `condense`.
         settings: all settings, instead of the protocol's.
         changes: settings by name that differ from these, as `models=5`.
 
     Raises:
-        InputError: an unknown name or setting, or set, network and data do not fit together.
+        InputError: an unknown name or setting, a set or data that cannot be trained on, or set,
+            network and data do not fit together.
     """
-    told = {"method": "whole", "ipc": "all"} if made is None else made.metadata
+    if made is not None:
+        arguments.instance("made", made, SyntheticSet, f"{_A_SET}, or None for all training images")
+    _check_data(data)
+    checkpoint = _writable(checkpoint)
+    told = {"method": "whole", "ipc": "all"}
+    if made is not None:
+        made.fitted(data)
+        told = dict(made.metadata)
     own = str(told.get("network", "ConvNet"))
-    tested = network or networks.parse(own).twin
+    tested = networks.parse(own).twin if network is None else network
+    _parsed(tested)
     method = str(told.get("method", "imported"))
     ipc = told.get("ipc") or len(made.images if made else ()) // data.num_classes
-    seed = int(told.get("seed", 0)) if seed is None else seed
+    seed = arguments.whole("seed", told.get("seed", 0) if seed is None else seed, 0)
+    way = _protocol(protocol, method, told.get("protocol"))
     if settings is None:
         point = {"dataset": data.name, "tested": tested, "ipc": str(ipc)}
         values: dict[str, Any] = {}
-        for _, part in protocols.parts(_protocol(protocol, method), point):
+        for _, part in protocols.parts(way, point):
             values |= part
         settings = evaluation.Settings(**values)
     chosen = _settings(evaluation.Settings, "the evaluation", settings, changes)
@@ -189,23 +210,31 @@ def load_set(
 
     Args:
         path: of any file or folder that `dclib.methods.imported.formats` knows.
-        experiment: which of several sets in it.
+        experiment: which of several sets in it, from 0.
         settings: an object that says what the file does not tell.
-        changes: settings by name that differ from these, as `space="pixels"`.
+        changes: settings by name that differ from these, as `space="pixels"`; `protocol` is what
+            `own` means to `evaluate`.
 
     Raises:
         InputError: it is none of the known kinds, does not fit `data`, or does not tell enough.
     """
-    place = Path(path).expanduser()
+    place = arguments.path("path", path)
+    _check_data(data)
+    experiment = arguments.whole("experiment", experiment, 0)
+    if "file" in changes:
+        raise InputError(f"{place}: 'file' is told by the path; leave it out")
     if settings is None:
         changes = {"file": str(place), **changes}
     chosen = _settings(of_others.Settings, str(place), settings, changes)
     _, found = formats.read(place)
     one = found[min(experiment, len(found) - 1)]
     ipc = len(one.ready.images if one.ready else one.images) // data.num_classes
-    return imported.load(
+    made = imported.load(
         place, chosen, data, ipc, experiment, lambda images: Whitening.fit(data).invert(images)
     )
+    if settings is None and "protocol" not in changes:
+        return made
+    return made.with_metadata(protocol=_protocol(chosen.protocol, "imported"))
 
 
 def load(path: str | Path) -> TensorDataset:
@@ -218,10 +247,23 @@ def load(path: str | Path) -> TensorDataset:
     Raises:
         InputError: it is none of these.
     """
-    _, (first, *_) = formats.read(Path(path))
+    _, (first, *_) = formats.read(arguments.path("path", path))
     if first.labels is None:
         raise InputError(f"{path}: has no labels beside it")
     return TensorDataset(first.images, first.labels)
+
+
+_DATA = "an ImageDataset, as dclib.read returns"
+_A_SET = "a SyntheticSet, as dclib.condense and dclib.load_set return"
+
+
+def _check_data(data: Any) -> None:
+    arguments.instance("data", data, ImageDataset, _DATA)
+    data.check()
+
+
+def _parsed(network: Any) -> networks.Spec:
+    return networks.parse(arguments.text("network", network, "a name, as 'ConvNet'"))
 
 
 def _settings(kind: type[Kind], what: str, given: Any, changes: dict[str, Any]) -> Kind:
@@ -255,9 +297,12 @@ def _known(method: str) -> str:
     return name if method in known else method
 
 
-def _protocol(name: str, method: str) -> str:
-    """The known protocol that a name stands for."""
+def _protocol(name: str, method: str, own: Any = None) -> str:
+    """The known protocol that a name stands for; `own` is what was said of the set."""
+    arguments.text("protocol", name, f"one of {', '.join(protocols.PROTOCOLS)}")
     if name == protocols.OWN:
+        if own in [*protocols.PROTOCOLS]:
+            return str(own)
         if conditions.base(method) in methods.names():
             return methods.face(conditions.base(method)).protocol
         raise InputError(
@@ -293,3 +338,19 @@ def _run(
             **more,
         )
     return result
+
+
+def _writable(checkpoint: Any) -> Path | None:
+    """The path of a checkpoint that can be written, as far as that can be seen before."""
+    if checkpoint is None:
+        return None
+    path = arguments.path("checkpoint", checkpoint)
+    if path.is_dir():
+        raise InputError(f"checkpoint is {path}, a folder; allowed is a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"checkpoint {path}: cannot be written ({error.strerror})") from error
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"checkpoint {path}: its folder cannot be written")
+    return path

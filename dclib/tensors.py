@@ -13,11 +13,25 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dclib import files, provenance
+from dclib import arguments, files, provenance
 from dclib.errors import Damaged, InputError
 
 _TYPES = {torch.int64: "I64", torch.uint8: "U8"}  # of tensors that are written in parts
 _ROOM = 4096  # bytes of what is added to a header at the end
+
+
+def is_dense(value: Any) -> bool:
+    """Return whether a value is a tensor of real numbers that are all stored."""
+    whole = isinstance(value, Tensor) and value.layout == torch.strided
+    return whole and not value.is_complex() and not value.is_quantized
+
+
+def described(value: Any) -> str:
+    """Return what a message says of something that should be another tensor."""
+    if not isinstance(value, Tensor):
+        return arguments.told(value)
+    stored = "" if value.layout == torch.strided else f"{value.layout} "
+    return f"{stored}{value.dtype} of shape {tuple(value.shape)}"
 
 
 def write_tensors(

@@ -1,12 +1,11 @@
 """What images, labels and statistics have to be like to be trained on; it needs no PyTorch."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dclib.errors import InputError, one_line
+from dclib.errors import InputError
 
 SPLITS = ("train", "test")
 LARGEST = 1e38  # what a number in float32 can be
@@ -157,15 +156,3 @@ def check_statistics(
                 f"{what}: {key} is {list(numbers)}; allowed is a finite number"
                 f"{' above 0' if key == 'std' else ''} for each of its {channels} channels"
             )
-
-
-def expanded(what: str, path: str | Path) -> Path:
-    """Return a path that the user has given, with `~` expanded.
-
-    Raises:
-        InputError: there is no such home.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{what}: {path}: {one_line(error)}") from error

@@ -11,11 +11,16 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from dclib import provenance
+from dclib import arguments, provenance
 from dclib.data import checks
 from dclib.data.checks import TENSOR_NAMES, VALIDATION_NAMES, Arrays
 from dclib.errors import Damaged, InputError
-from dclib.tensors import fingerprint, read_tensors, write_tensors
+from dclib.tensors import described, fingerprint, is_dense, read_tensors, write_tensors
+
+_NAMES = (*TENSOR_NAMES, *VALIDATION_NAMES)
+_TYPES = {name: (torch.int64, 1) if "labels" in name else (torch.uint8, 4) for name in _NAMES}
+_DESCRIBED = {"mean": (int | float, "numbers"), "std": (int | float, "numbers"),
+              "class_names": (str, "texts")}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +51,12 @@ class ImageDataset:
     class_names: tuple[str, ...]
     validation_images: UInt8[Tensor, "validation channels height width"] | None = None
     validation_labels: Int64[Tensor, " validation"] | None = None
+
+    def __post_init__(self) -> None:
+        """Take lists of numbers and names as well."""
+        for name in ("mean", "std", "class_names"):
+            if isinstance(given := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(given))
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -126,13 +137,35 @@ class ImageDataset:
                 f"{min(counts)} training images"
             )
 
+    def check(self) -> None:
+        """Refuse what cannot be trained on.
+
+        Raises:
+            InputError: a tensor is of another type or shape, a class has no image in a split, a
+                label is of no class, or images cannot be normalised by mean and std.
+        """
+        arguments.text("the data set's name", self.name, "a text")
+        self._check(f"data set '{self.name}': not whole")
+
+    def _check(self, what: str) -> None:
+        names = ("mean", "std", "class_names")
+        told = {name: getattr(self, name) for name in names}
+        require_described(what, self.tensors, told, _TYPES, VALIDATION_NAMES)
+        arrays: dict[str, Any] = {name: held.cpu().numpy() for name, held in self.tensors.items()}
+        checks.check(what, Arrays(**arrays, class_names=self.class_names))
+
     def to(self, device: torch.device) -> "ImageDataset":
         """Return the same data set with its tensors on `device`."""
         moved: dict[str, Any] = {name: held.to(device) for name, held in self.tensors.items()}
         return dataclasses.replace(self, **moved)
 
     def save(self, path: str | Path) -> None:
-        """Write the data set to one safetensors file that `load` maps into memory."""
+        """Write the data set to one safetensors file that `load` maps into memory.
+
+        Raises:
+            InputError: see `check`; or the file cannot be written.
+        """
+        self.check()
         metadata = {
             "dataset": self.name,
             "mean": self.mean,
@@ -153,62 +186,58 @@ class ImageDataset:
             InputError: the file is missing, truncated or not a prepared data set.
         """
         kind = "a prepared data set"
-        names = (*TENSOR_NAMES, *VALIDATION_NAMES)
-        types = dict.fromkeys(names[::2], (torch.uint8, 4))
-        types |= dict.fromkeys(names[1::2], (torch.int64, 1))
-        tensors, metadata = read_described(path, kind, types, optional=VALIDATION_NAMES)
+        tensors, metadata = read_tensors(path)
+        require_described(f"{path}: not {kind}", tensors, metadata, _TYPES, VALIDATION_NAMES)
         if not isinstance(metadata.get("dataset"), str):
             raise InputError(f"{path}: not {kind}, its metadata has no name in 'dataset'")
         loaded = cls(
             name=metadata["dataset"],
-            **{name: tensors[name] for name in names if name in tensors},
+            **{name: tensors[name] for name in _TYPES if name in tensors},
             mean=tuple(metadata["mean"]),
             std=tuple(metadata["std"]),
             class_names=tuple(metadata["class_names"]),
         )
         if loaded.fingerprint != metadata.get("fingerprint"):
             raise Damaged(path)
-        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in loaded.tensors.items()}
-        checks.check(str(path), Arrays(**arrays, class_names=loaded.class_names))
+        loaded._check(str(path))
         return loaded
 
 
-def read_described(
-    path: str | Path,
-    kind: str,
+def require_described(
+    what: str,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
     types: Mapping[str, tuple[torch.dtype, int]],
     optional: Collection[str] = (),
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the metadata of a file whose images can be de-normalised and named.
+) -> None:
+    """Refuse images that cannot be de-normalised and named.
 
     Args:
-        kind: what the file should be, for messages.
+        what: for messages.
         types: type and number of dimensions of each tensor; the first is of images.
         optional: those that may be missing.
 
     Raises:
-        InputError: the file is missing, truncated, or lacks one of the tensors, or `mean`, `std`
-            and `class_names` in its metadata.
+        InputError: one of the tensors is missing, or of another type; or `mean`, `std` and
+            `class_names` are not in the metadata, or images cannot be normalised by them.
     """
-    tensors, metadata = read_tensors(path)
     for name, (dtype, dimensions) in types.items():
         tensor = tensors.get(name)
         if tensor is None:
             if name in optional:
                 continue
-            raise InputError(f"{path}: not {kind}, it has no {name}")
-        if (tensor.dtype, tensor.ndim) != (dtype, dimensions):
+            raise InputError(f"{what}, it has no {name}")
+        if not is_dense(tensor) or (tensor.dtype, tensor.ndim) != (dtype, dimensions):
             raise InputError(
-                f"{path}: not {kind}, its {name} are {tensor.dtype} of shape "
-                f"{tuple(tensor.shape)}; allowed is {dtype} of {dimensions} dimensions"
+                f"{what}, its {name} are {described(tensor)}; allowed is {dtype} of {dimensions} "
+                "dimensions"
             )
-    for key, item in (("mean", int | float), ("std", int | float), ("class_names", str)):
+    for key, (item, items) in _DESCRIBED.items():
         values = metadata.get(key)
-        if not isinstance(values, list) or not all(isinstance(value, item) for value in values):
-            raise InputError(f"{path}: not {kind}, its metadata has no list '{key}'")
+        if not isinstance(values, list | tuple) or not all(isinstance(v, item) for v in values):
+            raise InputError(f"{what}, it has no list '{key}' of {items}")
     channels = tensors[next(iter(types))].shape[1]
-    checks.check_statistics(str(path), channels, metadata["mean"], metadata["std"])
-    return tensors, metadata
+    checks.check_statistics(what, channels, metadata["mean"], metadata["std"])
 
 
 @functools.lru_cache

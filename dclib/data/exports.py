@@ -32,7 +32,7 @@ def export(made: SyntheticSet, path: Path) -> None:
     `torch.load(..., weights_only=True)`, or without pickle.
 
     Raises:
-        InputError: another ending, or it cannot be written.
+        InputError: another ending, or a file or folder cannot be written.
     """
     made = made.decoded()
     if path.suffix == ".pt" and "images" in path.name:
@@ -53,9 +53,12 @@ def export(made: SyntheticSet, path: Path) -> None:
                 # The same bytes whenever it is written.
                 archive.writestr(zipfile.ZipInfo(name), picture)
     elif not path.suffix:
-        for name, picture in _pictures(made):
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_bytes(picture)
+        try:
+            for name, picture in _pictures(made):
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                (path / name).write_bytes(picture)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     else:
         raise InputError(
             f"{path}: sets are exported to .pt, images_*.pt, .npz, .zip, or a folder, and not to "

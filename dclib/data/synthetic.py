@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from dclib import files
+from dclib import arguments, files
 from dclib.data import checks, tiles
-from dclib.data.datasets import ImageDataset, channel_statistics, read_described
+from dclib.data.datasets import ImageDataset, channel_statistics, require_described
 from dclib.errors import InputError, did_you_mean
-from dclib.tensors import fingerprint, unsealed, write_sealed
+from dclib.tensors import described, fingerprint, is_dense, read_tensors, unsealed, write_sealed
 
+_KIND = "a set of images"
 _LARGE, _LARGEST = 2**23, 2**25  # pixels of a picture that is written in a second, in a few
 
 Labels = Int64[Tensor, " n"] | Float[Tensor, "n classes"]
@@ -93,9 +95,12 @@ class SyntheticSet:
             what: the set, for messages.
 
         Raises:
-            InputError: an image or a parameter of the recipe has a NaN or an infinite number, or
-                labels are no classes of the set, or no probabilities of them.
+            InputError: there are no images, or none that can be de-normalised and named by the
+                metadata; an image or a parameter of the recipe is no floating-point number or not
+                finite; or there is not, for every image, one class of the set or the probability
+                of each.
         """
+        self._check_types(what)
         floats = {"images": self.images, **self.parameters}
         if self.labels.is_floating_point():
             floats["labels"] = self.labels
@@ -115,16 +120,55 @@ class SyntheticSet:
         if not self.labels.is_floating_point():
             if not ((self.labels >= 0) & (self.labels < classes)).all():
                 raise InputError(f"{what}: its labels are not from 0 to {classes - 1}")
-        elif self.labels.shape[1] != classes or not (
-            (self.labels >= 0).all() and ((self.labels.sum(1) - 1).abs() < 1e-3).all()
-        ):
+        elif not ((self.labels >= 0).all() and ((self.labels.sum(1) - 1).abs() < 1e-3).all()):
             raise InputError(
                 f"{what}: its labels are no probabilities; allowed are numbers from 0, one for "
                 f"each of its {classes} classes, that sum to 1 for every image"
             )
 
+    def _check_types(self, what: str) -> None:
+        arguments.instance(f"{what}: its metadata", self.metadata, Mapping, "a mapping")
+        arguments.instance(f"{what}: its parameters", self.parameters, Mapping, "a mapping")
+        for name, tensor in {"images": self.images, **self.parameters}.items():
+            if not is_dense(tensor) or not tensor.is_floating_point():
+                raise InputError(
+                    f"{what}: not {_KIND}, its {name} are {described(tensor)}; allowed is "
+                    "torch.float32"
+                )
+        if taken := self.parameters.keys() & {"images", "labels"}:
+            raise InputError(f"{what}: a parameter cannot be called '{min(taken)}'")
+        if not isinstance(self.recipe, str) or not re.fullmatch("[a-z][a-z0-9_]*", self.recipe):
+            raise InputError(
+                f"{what}: not {_KIND}, its recipe is {arguments.told(self.recipe)}; allowed is the "
+                "name of a module of dclib.training.recipes"
+            )
+        images = {"images": self.images.float()}
+        types = {"images": (torch.float32, 4)}
+        require_described(f"{what}: not {_KIND}", images, self.metadata, types)
+        labels, count = self.labels, len(self.images)
+        each = (count, len(self.metadata["class_names"]))
+        hard = is_dense(labels) and labels.dtype == torch.int64 and labels.shape == each[:1]
+        soft = is_dense(labels) and labels.is_floating_point() and labels.shape == each
+        if not self.images.numel() or not (hard or soft):
+            raise InputError(
+                f"{what}: not {_KIND}, its labels are {described(labels)}; allowed are int64, one "
+                f"for each of its {count} images, at least 1, or float32 {each}"
+            )
+
+    def _check_stored(self, what: str) -> None:
+        """Refuse what a file of a set does not have."""
+        self.check(what)
+        classes = len(self.metadata["class_names"])
+        ipc, rest = divmod(len(self.images), classes)
+        ordered = not rest and torch.equal(self.labels.cpu(), class_labels(classes, ipc))
+        if not self.labels.is_floating_point() and not ordered:
+            raise InputError(
+                f"{what}: not {_KIND}, its labels are not class by class; allowed are as many of "
+                f"its {len(self.images)} images for each of the {classes} classes"
+            )
+
     def fitted(self, data: ImageDataset) -> "SyntheticSet":
-        """Return the set as networks for `data` are trained on it.
+        """Return the set as networks for `data` are trained on it, in float32.
 
         Small images in one are enlarged, images are normalised by the statistics of `data` if they
         were by others, and labels stand for the classes in its order.
@@ -160,8 +204,9 @@ class SyntheticSet:
             own_mean, own_std = channel_statistics(mean, std, *kind)
             mean_there, std_there = channel_statistics(data.mean, data.std, *kind)
             images = (images * own_std + own_mean - mean_there) / std_there
+        labels = labels.float() if labels.is_floating_point() else labels
         made = {"mean": data.mean, "std": data.std, "class_names": data.class_names}
-        return dataclasses.replace(seen, images=images, labels=labels).with_metadata(**made)
+        return dataclasses.replace(seen, images=images.float(), labels=labels).with_metadata(**made)
 
     def pixels(self) -> Float[Tensor, "n channels height width"]:
         """Return the images de-normalised and clipped to [0, 1]."""
@@ -184,10 +229,24 @@ class SyntheticSet:
     def save(self, path: str | Path) -> None:
         """Write the set as float32 safetensors, with its metadata as JSON in the header.
 
+        Args:
+            path: of a file `.safetensors`; `export` writes others.
+
         Raises:
-            InputError: it holds numbers that are not finite, or the file cannot be written.
+            InputError: see `check`; labels are not class by class, as many of each; the metadata
+                are nothing that JSON can hold; or the file cannot be written.
         """
-        self.check(str(path))
+        path = arguments.path("path", path)
+        if path.suffix != ".safetensors":
+            raise InputError(f"{path}: a set is saved as .safetensors; `export` writes other files")
+        self._check_stored(str(path))
+        for key, value in self.metadata.items():
+            try:
+                json.dumps({key: value})
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"{path}: its metadata '{key}' are nothing that JSON can hold ({error})"
+                ) from error
         tensors = {"images": self.images, "labels": self.labels, **self.parameters}
         single = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
         write_sealed(path, single, {**self.metadata, "recipe": self.recipe})
@@ -196,7 +255,9 @@ class SyntheticSet:
         """Write the set for other people's code: see `dclib.data.exports.export`."""
         from dclib.data import exports
 
-        exports.export(self, Path(path))
+        path = arguments.path("path", path)
+        self.check(str(path))
+        exports.export(self, path)
 
     def grid(
         self, padding: int = 1, classes: int | None = None, ipc: int | None = None
@@ -207,9 +268,17 @@ class SyntheticSet:
         counts.
 
         Args:
+            padding: grey pixels between two images.
             classes: how many are shown at most; None for all.
             ipc: how many images of each are shown at most; None for all.
+
+        Raises:
+            InputError: one of them is no whole number, or too small.
         """
+        padding = arguments.whole("padding", padding, 0)
+        for name, limit in (("classes", classes), ("ipc", ipc)):
+            if limit is not None:
+                arguments.whole(name, limit, 1)
         seen = self.decoded()
         count = len(self.metadata["class_names"][:classes])
         labels = seen.labels.argmax(1) if seen.labels.is_floating_point() else seen.labels
@@ -228,7 +297,14 @@ class SyntheticSet:
         """Write the images as one picture, a row for each class, small ones enlarged.
 
         Of very many, the picture is not enlarged, and compressed less.
+
+        Raises:
+            InputError: see `check`; another ending than .png; or the file cannot be written.
         """
+        path = arguments.path("path", path)
+        if path.suffix.lower() != ".png":
+            raise InputError(f"{path}: a picture is saved as .png")
+        self.check(str(path))
         picture = self._picture()
         quick: dict[str, Any] = {"compress_level": 1} if math.prod(picture.size) > _LARGE else {}
         with files.atomic(path) as part:
@@ -254,37 +330,13 @@ class SyntheticSet:
             InputError: the file is missing, truncated or not a set, or has numbers that are not
                 finite.
         """
-        kind = "a set of images"
-        tensors, metadata = read_described(path, kind, {"images": (torch.float32, 4)})
-        if "labels" not in tensors:
-            raise InputError(f"{path}: not {kind}, it has no labels")
+        tensors, metadata = read_tensors(arguments.path("path", path))
+        if missing := [name for name in ("images", "labels") if name not in tensors]:
+            raise InputError(f"{path}: not {_KIND}, it has no {missing[0]}")
         metadata = unsealed(path, tensors, metadata)
         images, labels = tensors.pop("images"), tensors.pop("labels")
-        classes = len(metadata["class_names"])
-        ipc = len(images) // max(1, classes)
-        fit = False
-        if labels.dtype == torch.float32:
-            fit = labels.shape == (len(images), classes) and labels.numel() > 0
-        elif labels.dtype == torch.int64 and ipc > 0:
-            fit = len(labels) == len(images) and torch.equal(labels, class_labels(classes, ipc))
-        if not fit:
-            raise InputError(
-                f"{path}: not {kind}, its labels are {labels.dtype} of shape "
-                f"{tuple(labels.shape)}; allowed are int64, class by class, with as many of its "
-                f"{len(images)} images for each of the {classes} classes, or float32 "
-                f"{(len(images), classes)}"
-            )
-        recipe = metadata.get("recipe")
-        if not isinstance(recipe, str) or not re.fullmatch("[a-z][a-z0-9_]*", recipe):
-            raise InputError(f"{path}: not {kind}, its metadata has no recipe")
-        if strange := [name for name, tensor in tensors.items() if tensor.dtype != torch.float32]:
-            raise InputError(
-                f"{path}: not {kind}, its {strange[0]} are {tensors[strange[0]].dtype}; allowed is "
-                "float32"
-            )
-        del metadata["recipe"]
-        made = cls(images, labels, metadata, recipe, tensors)
-        made.check(str(path))
+        made = cls(images, labels, metadata, metadata.pop("recipe", None), tensors)
+        made._check_stored(str(path))
         return made
 
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from dclib.data import checks
 from dclib.data.datasets import ImageDataset
 from dclib.errors import InputError
 from dclib.tensors import read_sealed, write_sealed
@@ -37,7 +38,13 @@ class Whitening:
 
     @classmethod
     def fit(cls, data: ImageDataset) -> "Whitening":
-        """Return what whitens the training images of `data`, in float32 from float64."""
+        """Return what whitens the training images of `data`, in float32 from float64.
+
+        Raises:
+            InputError: they are too large for that.
+        """
+        if fault := checks.whitening_fault(data.name, data.facts):
+            raise InputError(fault)
         flat = data.train_images.flatten(1)
         mean = torch.zeros(flat.shape[1], dtype=torch.float64, device=flat.device)
         for part in flat.split(_AT_ONCE):

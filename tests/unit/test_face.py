@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -160,6 +161,181 @@ def test_what_is_wrong_is_said_in_one_line(digits, call, message):
         call(digits)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+# Where types are not checked at run time, as in a caller's own process: calls, and what is said.
+PREPARED = """
+import contextlib, dataclasses, json, sys
+from pathlib import Path
+import numpy as np, torch
+import dclib
+from dclib import runner
+
+data = dclib.read("digits")
+made = dclib.condense(data, "random", 1)
+large = dclib.ImageDataset(
+    "large", torch.zeros(2, 3, 65, 65, dtype=torch.uint8), torch.arange(2),
+    torch.zeros(2, 3, 65, 65, dtype=torch.uint8), torch.arange(2), [0.5] * 3, [0.5] * 3, ["a", "b"],
+)
+one = dataclasses.replace
+nan = float("nan")
+
+def worked(*_, **__):
+    raise SystemExit("it began to work")
+
+runner.run = worked
+for call in json.load(sys.stdin):
+    try:
+        print(json.dumps(f"returned {eval(call)}"))
+    except dclib.InputError as error:
+        print(json.dumps(str(error)))
+    except BaseException as error:
+        print(json.dumps(f"{type(error).__name__}: {error}"))
+"""
+REFUSED = {
+    "dclib.condense(None, 'dc', 1)": "data is None; allowed is an ImageDataset, as dclib.read",
+    "dclib.condense('digits', 'dc', 1)": "data is 'digits'; allowed is an ImageDataset",
+    "dclib.condense(made, 'dc', 1)": "data is of type SyntheticSet; allowed is an ImageDataset",
+    "dclib.condense(data.train_images, 'dc', 1)": "data is of type Tensor; ",
+    "dclib.evaluate(made, None)": "data is None; allowed is an ImageDataset",
+    "dclib.evaluate(data, made)": "made is of type ImageDataset; allowed is a SyntheticSet, as",
+    "dclib.evaluate('set.safetensors', data)": "made is 'set.safetensors'; allowed is a Synth",
+    "dclib.evaluate((made.images, made.labels), data)": "made is of type tuple; allowed is a Synth",
+    "dclib.load_set('x.pt', 'digits')": "data is 'digits'; allowed is an ImageDataset",
+    "dclib.load_set(None, data)": "path is None; allowed is the path of a file or a folder",
+    "dclib.load_set('x.pt', data, experiment=-1)": "experiment is -1; allowed is a whole number f",
+    "dclib.load_set('x.pt', data, file='y.pt')": "x.pt: 'file' is told by the path; leave it out",
+    "dclib.load_set('x.pt', data, space='normalised', mean=[nan], std=[1])": "mean.0 is nan",
+    "dclib.load(b'x')": "path is b'x'; allowed is the path of a file or a folder",
+    "dclib.load('')": "path is ''; allowed is the path",
+    "dclib.load('~nobody9/x.pt')": "path: ~nobody9/x.pt: Could not determine home directory",
+    "dclib.read(data)": "name is of type ImageDataset; allowed is that of a data set, as 'digits'",
+    "dclib.read('MNIST', data_dir=5)": "data_dir is 5; allowed is the path",
+    **{
+        f"dclib.condense(data, 'random', {ipc})": f"ipc is {ipc}; allowed is a whole number from 1"
+        for ipc in ("'1'", "None", "1.0", "nan", "0", "-1", "True")
+    },
+    "dclib.condense(data, 'herding', 10**6)": "1000000 images per class, but class '",
+    **{
+        f"dclib.condense(data, 'random', 1, seed={seed})": f"seed is {seed}; allowed is a whole n"
+        for seed in ("None", "'x'", "1.5", "-1", "True")
+    },
+    "dclib.evaluate(made, data, seed=-1)": "seed is -1; allowed is a whole number from 0",
+    "dclib.evaluate(made.with_metadata(seed='x'), data)": "seed is 'x'; allowed is a whole number",
+    "dclib.condense(data, None, 1)": "method is None; allowed is one of ",
+    "dclib.condense(data, 'random', 1, 'ConvNett')": "network 'ConvNett' is not one of ",
+    "dclib.condense(data, 'dm', 1, torch.nn.Linear(1, 1))": "network is of type Linear; allowed i",
+    "dclib.evaluate(made, data, network='')": "network '' is not one of ",
+    "dclib.evaluate(made, data, protocol=['dc'])": "protocol is of type list; allowed is one of d",
+    "dclib.evaluate(made, data, protocol='x', settings=Settings())": "protocol 'x' is not one of",
+    "dclib.condense(data, 'random', 1, device=None)": "device: 'None' is not one of auto, cpu, cud",
+    "dclib.condense(data, 'random', 1, device='cuda:\u00b2')": "is not one of auto, cpu, cuda",
+    "dclib.condense(data, 'random', 1, checkpoint=5)": "checkpoint is 5; allowed is the path",
+    "dclib.condense(data, 'dc', 1, checkpoint='.')": "checkpoint is ., a folder; allowed is a file",
+    "dclib.condense(data, 'dc', 1, checkpoint='set.pt/x')": "checkpoint set.pt/x: cannot be writte",
+    "dclib.evaluate(None, large, space='whitened')": "images of 'large' are too large to be white",
+    "dclib.evaluate(one(made, images=made.images * nan), data, labels='teacher')": "NaN numbers",
+    # A data set made by hand
+    "dclib.evaluate(None, one(data, train_images=data.train_images / 255))": (
+        "data set 'digits': not whole, its train_images are torch.float32 of shape "
+        "(1442, 1, 8, 8); allowed is torch.uint8 of 4 dimensions"
+    ),
+    "dclib.condense(one(data, train_labels=data.train_labels[:, None]), 'dc', 1)": (
+        "its train_labels are torch.int64 of shape (1442, 1); allowed is torch.int64 of 1 dim"
+    ),
+    "dclib.condense(one(data, train_labels=data.train_labels + 1), 'dc', 1)": (
+        "train labels from 1 to 10, allowed are 0 to 9"
+    ),
+    "dclib.condense(one(data, train_labels=data.train_labels[1:]), 'dc', 1)": (
+        "1442 train images but 1441 labels"
+    ),
+    "dclib.condense(one(data, test_images=None), 'dc', 1)": "it has no test_images",
+    "dclib.condense(one(data, test_images=data.test_images[:0], test_labels=data.test_labels[:0]),"
+    "'dc', 1)": "class '0' has no test image",
+    "dclib.condense(one(data, std=(0.0,)), 'dc', 1)": "std is [0.0]; allowed is a finite number ab",
+    "dclib.condense(one(data, mean=(0.1,) * 3), 'dc', 1)": "mean is [0.1, 0.1, 0.1]; allowed is a",
+    "dclib.condense(one(data, mean=0.1), 'dc', 1)": "it has no list 'mean' of numbers",
+    "dclib.condense(one(data, class_names=tuple(range(10))), 'dc', 1)": "no list 'class_names' of",
+    "dclib.condense(one(data, name=None), 'dc', 1)": "the data set's name is None; allowed is a t",
+    "one(data, std=(0.0,)).save('data.safetensors')": "std is [0.0]; allowed is a finite number ab",
+    # A set made by hand
+    "dclib.evaluate(one(made, labels=made.labels.float()), data)": (
+        "the set: not a set of images, its labels are torch.float32 of shape (10,); allowed are "
+        "int64, one for each of its 10 images, at least 1, or float32 (10, 10)"
+    ),
+    "dclib.evaluate(one(made, labels=made.labels.int()), data)": "its labels are torch.int32 of s",
+    "dclib.evaluate(one(made, labels=made.labels[1:]), data)": "its labels are torch.int64 of shap",
+    "dclib.evaluate(one(made, labels=[*range(10)]), data)": "its labels are of type list; allowed",
+    "dclib.evaluate(one(made, images=made.images[:0], labels=made.labels[:0]), data)": "at least 1",
+    "dclib.evaluate(one(made, images=made.images.to(torch.uint8)), data)": (
+        "its images are torch.uint8 of shape (10, 1, 8, 8); allowed is torch.float32"
+    ),
+    "dclib.evaluate(one(made, images=made.images.numpy()), data)": "its images are of type ndarray",
+    "dclib.evaluate(one(made, metadata={}), data)": "it has no list 'mean' of numbers",
+    "dclib.evaluate(one(made, metadata=None), data)": "the set: its metadata is None; allowed is a",
+    "dclib.evaluate(made.with_metadata(std=(0.0,)), data)": "std is [0.0]; allowed is a finite nu",
+    "dclib.evaluate(one(made, parameters={'lr': 0.01}), data)": "its lr are 0.01; allowed is torc",
+    "one(made, parameters={'images': made.images}).save('x.safetensors')": "cannot be called 'ima",
+    "one(made, recipe='My Recipe').save('x.safetensors')": "its recipe is 'My Recipe'; allowed is",
+    "one(made, labels=made.labels.flip(0)).save('x.safetensors')": "its labels are not class by c",
+    "made.with_metadata(by=Path()).save('x.safetensors')": "x.safetensors: its metadata 'by' are ",
+    "made.save('x.pt')": "x.pt: a set is saved as .safetensors; `export` writes other files",
+    "made.save(None)": "path is None; allowed is the path",
+    "made.save_png('x')": "x: a picture is saved as .png",
+    "made.export('set.pt/pictures')": "set.pt/pictures: cannot be written",
+    "one(made, images=made.images * nan).export('x.zip')": "x.zip: its images are not all finite",
+    "made.grid(classes=0)": "classes is 0; allowed is a whole number from 1",
+    "made.grid(padding=-1)": "padding is -1; allowed is a whole number from 0",
+}
+
+
+def test_what_a_caller_may_mistake(tmp_path):
+    """Each is refused in one line that names it, before any work is done."""
+    (tmp_path / "set.pt").touch()
+    settings = "from dclib.applications.evaluation.settings import Settings\n"
+    done = subprocess.run(
+        [sys.executable, "-c", settings + PREPARED],
+        input=json.dumps([*REFUSED]),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    wrong = {
+        call: found
+        for (call, told), found in zip(REFUSED.items(), said, strict=True)
+        if told not in found or "\n" in found or found.startswith("returned")
+    }
+    assert not wrong
+    assert [path.name for path in tmp_path.iterdir()] == ["set.pt"]
+
+
+def test_what_is_taken_though_it_is_not_quite_what_is_asked_for(digits, tmp_path):
+    """NumPy's and PyTorch's whole numbers; floats of other sizes; a device of PyTorch."""
+    few = {"device": torch.device("cpu"), "models": 1, "epochs": 1, "curve_points": 1}
+    plain = dclib.condense(digits, "random", 2, seed=3)
+    made = dclib.condense(digits, "random", np.int64(2), seed=torch.tensor(3))
+    made.save(tmp_path / "set.safetensors")
+    assert torch.equal(plain.images, made.images)
+    assert SyntheticSet.load(tmp_path / "set.safetensors").metadata["ipc"] == 2
+    double = dataclasses.replace(made, images=made.images.double())
+    losses = {
+        dclib.evaluate(each, digits, "MLP", **few).rows["train_loss"].item()
+        for each in (made, double)
+    }
+    assert len(losses) == 1
+
+
+def test_what_own_means_for_somebodys_set(digits, tmp_path, monkeypatch):
+    dclib.condense(digits, "random", 2).export(tmp_path / "set.pt")
+    theirs = dclib.load_set(tmp_path / "set.pt", digits, protocol="dsa")
+    monkeypatch.setattr(face, "Evaluation", lambda _, settings, *rest: settings)
+    monkeypatch.setattr(face, "_run", lambda settings, *_, **__: settings)
+    assert dclib.evaluate(theirs, digits, "MLP", "own").augmentation_way == "dsa"
+    with pytest.raises(InputError, match="protocol 'dsaa' is not one of dc, dsa"):
+        dclib.load_set(tmp_path / "set.pt", digits, protocol="dsaa")
 
 
 def test_somebodys_set_and_the_protocols(digits, tmp_path):

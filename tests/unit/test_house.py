@@ -10,7 +10,7 @@ from conftest import ROOT
 # A module imports from its own row and from those above it.
 FLOORS = (
     {"errors", "files", "tensors", "seeding", "provenance", "codebase", "devices", "graphs",
-     "memory", "fields", "footprint", "conditions"},
+     "memory", "fields", "footprint", "conditions", "arguments"},
     {"networks"},
     {"data", "runner"},
     {"teachers", "training"},

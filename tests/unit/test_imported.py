@@ -189,7 +189,12 @@ def refused(images, labels):
         r"its images are \(1, 9, 9\), those of data set 'digits' \(1, 8, 8\)": {
             "data": [[torch.randn(20, 1, 9, 9), labels]]
         },
-        r"its images are \(20, 64\), not \[n, channels": {"data": [[images.flatten(1), labels]]},
+        r"its images are torch.float32 of shape \(20, 64\), not \[n, channels": {
+            "data": [[images.flatten(1), labels]]
+        },
+        "its images are torch.complex64 of": {"data": [[images.to(torch.complex64), labels]]},
+        "holds no pairs of images": {"data": []},
+        "holds no pairs of images and": {"data": None},
         "20 images and 19 labels": {"data": [[images, labels[1:]]]},
         "its labels go from 1 to 10; data set 'digits' has classes 0 to 9": {
             "data": [[images, labels + 1]]
@@ -201,7 +206,12 @@ def refused(images, labels):
         "neither classes nor probabilities, .* say `labels: logits`": {
             "data": [[images, torch.randn(20, 10)]]
         },
-        "and 1 to 2 of the others, not 2;": {"data": [[images[1:], labels[1:]]]},
+        "has 1 images of class '0' and 2 of class '1'; allowed are as many of each": {
+            "data": [[images[1:], labels[1:]]]
+        },
+        "has 10 images, not 2 of each of the 10 classes; {ipc} in": {
+            "data": [[images[::2], labels[::2]]]
+        },
         "not all finite": {"data": [[images / 0, labels]]},
         "as pixels do, and files of its kind have normalised ones": {
             "data": [[images.clamp(0, 1), labels]]
@@ -235,6 +245,44 @@ def test_damaged_files_are_refused(digits, tmp_path, content, name):
     with pytest.raises(InputError) as raised:
         method.load(tmp_path / name, Settings(file="x", space="pixels"), digits, IPC)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("rate", "told"),
+    [
+        (torch.tensor(-1.0), "is -1.0; allowed is a finite number above 0"),
+        (torch.tensor(float("inf")), "is inf; allowed is a finite number above 0"),
+        (torch.zeros(0), "is torch.float32 of shape (0,); allowed is a finite number above 0"),
+        ("fast", "is 'fast'; allowed is a finite number above 0"),
+    ],
+)
+def test_a_learning_rate_is_a_number(chosen, tmp_path, rate, told):
+    chosen.export(tmp_path / "images_best.pt")
+    torch.save(rate, tmp_path / "lr_best.pt")
+    with pytest.raises(InputError) as raised:
+        formats.read(tmp_path / "images_best.pt")
+    assert f"the learning rate beside it {told}" in str(raised.value)
+
+
+def test_numbers_of_an_npz_in_any_form(chosen, tmp_path):
+    images, labels = chosen.images.permute(0, 2, 3, 1).numpy(), chosen.labels.numpy()
+    for kind, other in ((">f8", ">i4"), ("<f2", "u8"), ("g", "f4")):
+        np.savez(tmp_path / "x.npz", images=images.astype(kind), labels=labels.astype(other))
+        _, (found,) = formats.read(tmp_path / "x.npz")
+        torch.testing.assert_close(found.images, chosen.images, rtol=1e-3, atol=1e-3)
+        assert found.labels.tolist() == labels.tolist()
+    for name, array in (("images", images.astype(complex)), ("labels", labels.astype(str))):
+        np.savez(tmp_path / "x.npz", **{"images": images, "labels": labels, name: array})
+        with pytest.raises(InputError, match=f"x.npz: its {name} are .*; allowed are numbers"):
+            formats.read(tmp_path / "x.npz")
+
+
+def test_accuracies_that_are_none_are_passed_over(chosen, tmp_path):
+    for accuracies in (None, 3, [0.5], {"ConvNet": "high"}):
+        content = {"data": [[chosen.images, chosen.labels]], "accs_all_exps": accuracies}
+        torch.save(content, tmp_path / "x.pt")
+        _, (found,) = formats.read(tmp_path / "x.pt")
+        assert not found.accuracies
 
 
 def test_nothing_of_an_npz_is_unpickled(digits, tmp_path):

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from dclib import arguments
 from dclib.data import pictures
-from dclib.data.checks import Arrays, Facts, check, expanded
+from dclib.data.checks import Arrays, Facts, check
 from dclib.data.choice import Counts
 from dclib.data.pictures import Pictures
 from dclib.data.sources.settings import Options
@@ -100,7 +101,7 @@ def content(options: Options) -> list[tuple[str, Path]]:
 
 
 def _root(options: Options) -> Path:
-    return expanded(str(options), options.path or "")
+    return arguments.path(f"{options}: path", options.path)
 
 
 def _listing(options: Options) -> Listing:

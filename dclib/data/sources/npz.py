@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from dclib import arguments
 from dclib.data import choice
-from dclib.data.checks import Arrays, Facts, check, expanded
+from dclib.data.checks import Arrays, Facts, check
 from dclib.data.sources.settings import Options
 from dclib.errors import InputError, one_line
 
@@ -43,7 +44,7 @@ def content(options: Options) -> list[tuple[str, Path]]:
 
 
 def _file(options: Options) -> Path:
-    path = expanded(str(options), options.path or "")
+    path = arguments.path(f"{options}: path", options.path)
     if not path.is_file():
         raise InputError(
             f"{options}: no file {path}; expected an .npz with {', '.join([*KERAS][:4])}"
@@ -176,7 +177,7 @@ class _Archive:
             if unknown := [label for label in np.unique(own).tolist() if label not in index]:
                 raise self._refused(key, f"has '{unknown[0]}'", f"is one of {', '.join(names)}")
             return np.array([index[label] for label in own.tolist()], dtype=np.int64)
-        if "class_names" in self._members or not len(own):
+        if "class_names" in self._members or not len(own) or not len(labels["train"]):
             return own  # which `check` holds against the number of names
         there = np.unique(labels["train"])
         if int(there[0]) < 0:

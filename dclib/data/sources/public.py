@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from dclib import arguments
 from dclib.data import trees
-from dclib.data.checks import Arrays, Facts, expanded
+from dclib.data.checks import Arrays, Facts
 from dclib.data.choice import Counts
 from dclib.data.published import SETS, Published
 from dclib.data.sources import folder
@@ -42,7 +43,8 @@ def counts(options: Options) -> Counts | None:
 def read(options: Options, data_dir: str | Path | None) -> Arrays:
     """Read both splits, downloading what is not there and torchvision has, with retries."""
     source, told = options.source, SETS[options.source]
-    root = expanded(str(options), data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data")
+    root = data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data"
+    root = arguments.path(f"{options}: data_dir", root)
     if told.listing is not None:
         return _pictures(options, told, told.listing(options, root))
     import torchvision  # takes two seconds, which jobs that read no original files do without

@@ -12,6 +12,7 @@
 
 import contextlib
 import dataclasses
+import math
 import pickle
 import re
 import zipfile
@@ -27,6 +28,7 @@ from torch import Tensor
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError, one_line
 from dclib.methods.imported import places
+from dclib.tensors import described, is_dense
 
 # What the authors' accuracies are made of, which numpy pickles so; none of it does anything.
 _SCALAR = np._core.multiarray.scalar  # type: ignore[attr-defined]
@@ -84,18 +86,24 @@ def _loaded(path: Path) -> Any:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        # PyTorch's own words tell how to load what is not safe.
+        strange = re.search(r"GLOBAL ([\w.]+)", str(error))
+        why = f" (it holds a {strange[1]})" if strange else ""
         raise InputError(
-            f"{path}: no file of PyTorch that holds tensors and numbers alone ({one_line(error)})"
+            f"{path}: no file of PyTorch that holds tensors and numbers alone{why}"
         ) from error
 
 
 def _torch(path: Path, content: Any) -> tuple[str, list[Found]]:
     if isinstance(content, Mapping) and "data" in content:
-        accuracies = {}
-        for name, values in dict(content.get("accs_all_exps") or {}).items():
+        accuracies, told = {}, content.get("accs_all_exps")
+        for name, values in told.items() if isinstance(told, Mapping) else ():
             with contextlib.suppress(TypeError, ValueError):
                 accuracies[str(name)] = [float(v) for v in np.ravel(values).tolist()]
-        sets = [_pair(path, pair) for pair in content["data"]]
+        pairs = content["data"]
+        if not isinstance(pairs, list | tuple) or not pairs:
+            raise InputError(f"{path}: holds no pairs of images and labels")
+        sets = [_pair(path, pair) for pair in pairs]
         return "a file of DC, DSA or DM", [
             Found(images, labels, "normalised", accuracies=_part(accuracies, i, len(sets)))
             for i, (images, labels) in enumerate(sets)
@@ -104,15 +112,28 @@ def _torch(path: Path, content: Any) -> tuple[str, list[Found]]:
         return "a list of images and labels", [Found(*_pair(path, content), "pixels")]
     if isinstance(content, Tensor):
         beside = {name: _loaded(p) for name, p in places.beside(path).items() if p.exists()}
-        labels, lr = beside.get("labels"), beside.get("lr")
-        images, labels = _pair(path, [content, labels])
-        rate = None if lr is None else float(torch.as_tensor(lr).reshape(-1)[0])
+        images, labels = _pair(path, [content, beside.get("labels")])
+        rate = _rate(path, beside["lr"]) if "lr" in beside else None
         return "a tensor of images", [Found(images, labels, None, rate)]
     keys = f" with {', '.join(map(str, content))}" if isinstance(content, Mapping) else ""
     raise InputError(
         f"{path}: holds a {type(content).__name__}{keys}; known are a dictionary with 'data', a "
         "list of images and labels, and a tensor of images"
     )
+
+
+def _rate(path: Path, lr: Any) -> float:
+    """The learning rate of a file of one, or of some of which the first counts."""
+    try:
+        rate = float(torch.as_tensor(lr).reshape(-1)[0])
+    except (TypeError, ValueError, IndexError, RuntimeError):
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        told = described(lr) if math.isnan(rate) else rate
+        raise InputError(
+            f"{path}: the learning rate beside it is {told}; allowed is a finite number above 0"
+        )
+    return rate
 
 
 def _part(accuracies: Mapping[str, list[float]], index: int, count: int) -> dict[str, list[float]]:
@@ -128,12 +149,14 @@ def _pair(path: Path, pair: Any) -> tuple[Tensor, Tensor | None]:
     if not isinstance(pair, list | tuple) or len(pair) != 2:
         raise InputError(f"{path}: holds no pairs of images and labels")
     images, labels = pair
-    if not isinstance(images, Tensor) or images.ndim != 4 or not images.numel():
-        shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise InputError(f"{path}: its images are {shape}, not [n, channels, height, width]")
-    if labels is not None and (not isinstance(labels, Tensor) or labels.ndim not in (1, 2)):
-        shape = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise InputError(f"{path}: its labels are {shape}, not [n] or [n, classes]")
+    if not is_dense(images) or images.ndim != 4 or not images.numel():
+        raise InputError(
+            f"{path}: its images are {described(images)}, not [n, channels, height, width]"
+        )
+    if labels is not None and (not is_dense(labels) or labels.ndim not in (1, 2)):
+        raise InputError(f"{path}: its labels are {described(labels)}, not [n] or [n, classes]")
+    if labels is not None and len(labels) != len(images):
+        raise InputError(f"{path}: {len(images)} images and {len(labels)} labels")
     return images.detach().float(), None if labels is None else labels.detach()
 
 
@@ -145,8 +168,13 @@ def _npz(path: Path) -> Found:
         raise InputError(f"{path}: no .npz of numbers alone ({one_line(error)})") from error
     if "images" not in arrays or arrays["images"].ndim != 4:
         raise InputError(f"{path}: has no images [n, height, width, channels]")
-    images = torch.as_tensor(np.ascontiguousarray(arrays["images"])).float().permute(0, 3, 1, 2)
-    labels = torch.as_tensor(arrays["labels"]) if "labels" in arrays else None
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"{path}: its {name} are {array.dtype}; allowed are numbers")
+    images = torch.from_numpy(arrays["images"].astype(np.float32)).permute(0, 3, 1, 2)
+    labels = arrays.get("labels")
+    if labels is not None:
+        labels = torch.from_numpy(labels.astype("f4" if labels.dtype.kind == "f" else "i8"))
     return Found(*_pair(path, [images.contiguous(), labels]))
 
 

@@ -165,8 +165,6 @@ def _labels(
             )
         log.warning("%s: has no labels; taken to go class by class", path)
         return class_labels(classes, ipc)
-    if len(labels) != count:
-        raise InputError(f"{path}: {count} images and {len(labels)} labels")
     if labels.ndim == 1:
         if settings.labels in ("probabilities", "logits"):
             raise InputError(
@@ -260,13 +258,17 @@ def _checked(path: Path, made: SyntheticSet, ipc: int) -> SyntheticSet:
     classes = len(made.metadata["class_names"])
     soft = made.labels.is_floating_point()
     found = torch.bincount(made.labels.argmax(1) if soft else made.labels, minlength=classes)
-    if len(made.images) != classes * ipc or (not soft and not (found == ipc).all()):
-        other = int((found != ipc).nonzero()[0]) if (found != ipc).any() else 0
-        name = made.metadata["class_names"][other]
+    if not soft and found.min() < found.max():
+        few, many = int(found.argmin()), int(found.argmax())
+        names = made.metadata["class_names"]
         raise InputError(
-            f"{path}: has {int(found[other])} images of class '{name}', and {int(found.min())} to "
-            f"{int(found.max())} of the others, not {ipc}; {{ipc}} in `file` stands for the number "
-            "of the cell"
+            f"{path}: has {int(found[few])} images of class '{names[few]}' and {int(found[many])} "
+            f"of class '{names[many]}'; allowed are as many of each"
+        )
+    if len(made.images) != classes * ipc:
+        raise InputError(
+            f"{path}: has {len(made.images)} images, not {ipc} of each of the {classes} classes; "
+            "{ipc} in `file` stands for the number of the cell"
         )
     if soft and not (found == ipc).all():
         log.warning(

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dclib.fields import Count, Rate, settings
+from dclib.fields import Count, Finite, Rate, settings
 from dclib.methods import Face
 
 Space = Literal["normalised", "pixels", "whitened"]
@@ -22,7 +22,7 @@ class Settings:
     space: Space | None = None
     """of its images: normalised, pixels from 0 to 1, or ZCA-whitened as MTT does it; null for what
     files of its kind have"""
-    mean: tuple[float, ...] | None = None
+    mean: tuple[Finite, ...] | None = None
     """of each channel, by which its images are normalised; null for that of the data set"""
     std: tuple[Rate, ...] | None = None
     """of each channel, by which its images are normalised; null for that of the data set"""
