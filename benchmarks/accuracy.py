@@ -83,7 +83,7 @@ def main() -> None:
     print(
         pd.DataFrame(rows)
         .groupby(["dataset", "contender"])["test_accuracy_mean"]
-        .agg(["mean", "std", "count"])
+        .agg(mean="mean", std=lambda values: values.std(ddof=0), count="count")
         .round(2)
     )
 

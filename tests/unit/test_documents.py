@@ -249,6 +249,21 @@ hooks = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(hooks)
 
 
+def test_tests_and_rows_that_are_named_exist():
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.M)
+    }
+    named = {*re.findall(r"`(test_\w+)[`\[]", text("docs/reliability.md"))}
+    assert len(named) > 15
+    assert not named - defined
+    rows = {name for page in PAGES for name in re.findall(r"results/(\w+\.csv)", text(page))}
+    assert len(rows) > 5
+    there = {path.name for path in (ROOT / "benchmarks/results").iterdir()}
+    assert rows - there == {"speed_cuda.csv"}  # of which the page says that a card writes it
+
+
 def test_links_in_code_are_none():
     text = "`a [b](c) d`, ``e ` [f](g)``,\n\n```py\nh[i](j)\n```\n\n[`k`](README.md) and `l`"
     page = SimpleNamespace(file=SimpleNamespace(src_uri="index.md"))
