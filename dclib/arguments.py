@@ -1,5 +1,6 @@
 """What is given to the library's functions: refused in one line, or as they take it."""
 
+import contextlib
 import operator
 import os
 import reprlib
@@ -41,12 +42,17 @@ def whole(what: str, value: Any, least: int) -> int:
     Raises:
         InputError: it is none, or below `least`.
     """
-    try:
+    shown = told(value)
+    number = least - 1
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
         number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
-        raise InputError(f"{what} is {told(value)}; allowed is a whole number from {least}")
+        shown = repr(number)
+    truth = isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
+    several: Any = getattr(value, "shape", None)
+    if truth or number < least or several:
+        raise InputError(
+            f"{what} is {told(value) if truth else shown}; allowed is a whole number from {least}"
+        )
     return number
 
 

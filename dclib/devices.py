@@ -35,7 +35,8 @@ def choose(
     here: a free card is taken, and if there is none, one is waited for.
 
     Args:
-        request: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`, or one of PyTorch's.
+        request: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`, or a torch.device
+            that is called so.
         threads: CPU threads that PyTorch may use; None leaves its own choice.
         jobs_per_device: how many processes may share a GPU, each with its part of the memory; all
             that run at a time have to agree on it.

@@ -82,7 +82,7 @@ def condense(
         ipc: from 1.
         network: the name of that which it is condensed with, or that chooses.
         seed: from 0, of the random numbers; each gives another set, the same one the same.
-        device: auto, cpu, cuda or cuda:N, or one of PyTorch's.
+        device: auto, cpu, cuda or cuda:N, or a torch.device that is called so.
         checkpoint: a file from which an interrupted call goes on when it is made again. Delete it
             once the set is safe; without one, an interrupted call starts anew.
         settings: an object of the method's settings class; None for its defaults. What differs for
@@ -152,7 +152,7 @@ def evaluate(
         protocol: how networks are trained, or `own` for that of the method's authors. What differs
             for some data sets (as MNIST's augmentation) goes by the name of `data`.
         seed: from 0, of the random numbers; None for the set's, or 0.
-        device: auto, cpu, cuda or cuda:N, or one of PyTorch's.
+        device: auto, cpu, cuda or cuda:N, or a torch.device that is called so.
         checkpoint: as for `condense`.
         settings: all settings, instead of the protocol's.
         changes: settings by name that differ from these, as `models=5`.
@@ -167,7 +167,7 @@ def evaluate(
     checkpoint = _writable(checkpoint)
     told = {"method": "whole", "ipc": "all"}
     if made is not None:
-        made.fitted(data)
+        made.check("the set")
         told = dict(made.metadata)
     own = str(told.get("network", "ConvNet"))
     tested = networks.parse(own).twin if network is None else network
@@ -184,6 +184,8 @@ def evaluate(
         settings = evaluation.Settings(**values)
     chosen = _settings(evaluation.Settings, "the evaluation", settings, changes)
     where = devices.choose(device)
+    if chosen.labels == "teacher" and made is not None:
+        made.fitted(data)  # what does not fit is told before a teacher is trained
     work = Evaluation(
         tested,
         chosen,
@@ -226,15 +228,16 @@ def load_set(
     if settings is None:
         changes = {"file": str(place), **changes}
     chosen = _settings(of_others.Settings, str(place), settings, changes)
+    own = _protocol(chosen.protocol, "imported")
     _, found = formats.read(place)
     one = found[min(experiment, len(found) - 1)]
     ipc = len(one.ready.images if one.ready else one.images) // data.num_classes
     made = imported.load(
         place, chosen, data, ipc, experiment, lambda images: Whitening.fit(data).invert(images)
     )
-    if settings is None and "protocol" not in changes:
-        return made
-    return made.with_metadata(protocol=_protocol(chosen.protocol, "imported"))
+    if "protocol" in changes or (settings is not None and "method" not in made.metadata):
+        return made.with_metadata(protocol=own)
+    return made
 
 
 def load(path: str | Path) -> TensorDataset:
@@ -347,10 +350,7 @@ def _writable(checkpoint: Any) -> Path | None:
     path = arguments.path("checkpoint", checkpoint)
     if path.is_dir():
         raise InputError(f"checkpoint is {path}, a folder; allowed is a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"checkpoint {path}: cannot be written ({error.strerror})") from error
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"checkpoint {path}: its folder cannot be written")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"checkpoint {path}: {there} is no folder that can be written")
     return path

@@ -17,13 +17,16 @@ from dclib import arguments, files, provenance
 from dclib.errors import Damaged, InputError
 
 _TYPES = {torch.int64: "I64", torch.uint8: "U8"}  # of tensors that are written in parts
+_WHOLE = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _ROOM = 4096  # bytes of what is added to a header at the end
 
 
 def is_dense(value: Any) -> bool:
     """Return whether a value is a tensor of real numbers that are all stored."""
-    whole = isinstance(value, Tensor) and value.layout == torch.strided
-    return whole and not value.is_complex() and not value.is_quantized
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+        return False
+    floating = value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    return floating or (value.dtype in _WHOLE and not value.is_quantized)
 
 
 def described(value: Any) -> str:

@@ -3,10 +3,13 @@
 import dataclasses
 import functools
 import math
+import numbers
+import reprlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
@@ -17,10 +20,14 @@ from dclib.data.checks import TENSOR_NAMES, VALIDATION_NAMES, Arrays
 from dclib.errors import Damaged, InputError
 from dclib.tensors import described, fingerprint, is_dense, read_tensors, write_tensors
 
+_BLACK = np.uint8(0)  # for images of which the shapes count
 _NAMES = (*TENSOR_NAMES, *VALIDATION_NAMES)
 _TYPES = {name: (torch.int64, 1) if "labels" in name else (torch.uint8, 4) for name in _NAMES}
-_DESCRIBED = {"mean": (int | float, "numbers"), "std": (int | float, "numbers"),
-              "class_names": (str, "texts")}  # fmt: skip
+_DESCRIBED: Mapping[str, tuple[Any, str]] = {
+    "mean": (numbers.Real, "numbers"),
+    "std": (numbers.Real, "numbers"),
+    "class_names": (str, "texts"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +60,11 @@ class ImageDataset:
     validation_labels: Int64[Tensor, " validation"] | None = None
 
     def __post_init__(self) -> None:
-        """Take lists of numbers and names as well."""
+        """Take lists and arrays of numbers and names as well."""
         for name in ("mean", "std", "class_names"):
-            if isinstance(given := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(given))
+            given = getattr(self, name)
+            if isinstance(given, list) or hasattr(given, "tolist"):
+                object.__setattr__(self, name, tuple(getattr(given, "tolist", given.copy)()))
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -151,7 +159,12 @@ class ImageDataset:
         names = ("mean", "std", "class_names")
         told = {name: getattr(self, name) for name in names}
         require_described(what, self.tensors, told, _TYPES, VALIDATION_NAMES)
-        arrays: dict[str, Any] = {name: held.cpu().numpy() for name, held in self.tensors.items()}
+        if (self.validation_images is None) != (self.validation_labels is None):
+            raise InputError(f"{what}: of its validation split there are images or labels alone")
+        arrays: dict[str, Any] = {
+            name: held.cpu().numpy() if "labels" in name else np.broadcast_to(_BLACK, held.shape)
+            for name, held in self.tensors.items()
+        }
         checks.check(what, Arrays(**arrays, class_names=self.class_names))
 
     def to(self, device: torch.device) -> "ImageDataset":
@@ -165,6 +178,7 @@ class ImageDataset:
         Raises:
             InputError: see `check`; or the file cannot be written.
         """
+        path = arguments.path("path", path)
         self.check()
         metadata = {
             "dataset": self.name,
@@ -186,6 +200,7 @@ class ImageDataset:
             InputError: the file is missing, truncated or not a prepared data set.
         """
         kind = "a prepared data set"
+        path = arguments.path("path", path)
         tensors, metadata = read_tensors(path)
         require_described(f"{path}: not {kind}", tensors, metadata, _TYPES, VALIDATION_NAMES)
         if not isinstance(metadata.get("dataset"), str):
@@ -234,8 +249,15 @@ def require_described(
             )
     for key, (item, items) in _DESCRIBED.items():
         values = metadata.get(key)
-        if not isinstance(values, list | tuple) or not all(isinstance(v, item) for v in values):
-            raise InputError(f"{what}, it has no list '{key}' of {items}")
+        if values is None:
+            raise InputError(f"{what}, it has no list '{key}'")
+        listed = values.tolist() if hasattr(values, "tolist") else values
+        if not isinstance(listed, list | tuple) or not all(
+            isinstance(value, item) and type(value) is not bool for value in listed
+        ):
+            raise InputError(
+                f"{what}, its '{key}' are {reprlib.repr(values)}; allowed is a list of {items}"
+            )
     channels = tensors[next(iter(types))].shape[1]
     checks.check_statistics(what, channels, metadata["mean"], metadata["std"])
 
@@ -273,9 +295,9 @@ def statistics_of(
     """Return what `statistics` does of images that have this histogram."""
     means, stds = [], []
     values = torch.arange(256, dtype=torch.float64) / 255
-    for numbers in histogram.double():
-        mean = float((numbers * values).sum() / numbers.sum())
-        variance = float((numbers * (values - mean) ** 2).sum() / numbers.sum())
+    for counts in histogram.double():
+        mean = float((counts * values).sum() / counts.sum())
+        variance = float((counts * (values - mean) ** 2).sum() / counts.sum())
         means.append(round(mean, 4))
         stds.append(round(math.sqrt(variance), 4) or 1.0)
     return tuple(means), tuple(stds)

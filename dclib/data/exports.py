@@ -1,5 +1,6 @@
 """Sets in the files that other people's code reads."""
 
+import dataclasses
 import io
 import re
 import zipfile
@@ -35,6 +36,7 @@ def export(made: SyntheticSet, path: Path) -> None:
         InputError: another ending, or a file or folder cannot be written.
     """
     made = made.decoded()
+    made = dataclasses.replace(made, images=made.images.detach(), labels=made.labels.detach())
     if path.suffix == ".pt" and "images" in path.name:
         before, _, after = path.name.rpartition("images")
         _save(path, made.images.contiguous())

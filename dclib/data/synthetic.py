@@ -1,5 +1,6 @@
 """A condensed or selected set of images: the tensors, what made them, and its file."""
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -101,9 +102,11 @@ class SyntheticSet:
                 of each.
         """
         self._check_types(what)
-        floats = {"images": self.images, **self.parameters}
-        if self.labels.is_floating_point():
-            floats["labels"] = self.labels
+        floats = {"images": self.images.float()}
+        floats |= {name: parameter.float() for name, parameter in self.parameters.items()}
+        labels = self.labels
+        if labels.is_floating_point():
+            labels = floats["labels"] = labels.float()
         for name, tensor in floats.items():
             if not tensor.isfinite().all():
                 fault = "NaN" if tensor.isnan().any() else "infinite"
@@ -117,10 +120,10 @@ class SyntheticSet:
                 f"leaves images in its images of {self.images.shape[-2]}x{self.images.shape[-1]}"
             )
         classes = len(self.metadata["class_names"])
-        if not self.labels.is_floating_point():
-            if not ((self.labels >= 0) & (self.labels < classes)).all():
+        if not labels.is_floating_point():
+            if not ((labels >= 0) & (labels < classes)).all():
                 raise InputError(f"{what}: its labels are not from 0 to {classes - 1}")
-        elif not ((self.labels >= 0).all() and ((self.labels.sum(1) - 1).abs() < 1e-3).all()):
+        elif not ((labels >= 0).all() and ((labels.sum(1) - 1).abs() < 1e-3).all()):
             raise InputError(
                 f"{what}: its labels are no probabilities; allowed are numbers from 0, one for "
                 f"each of its {classes} classes, that sum to 1 for every image"
@@ -135,6 +138,8 @@ class SyntheticSet:
                     f"{what}: not {_KIND}, its {name} are {described(tensor)}; allowed is "
                     "torch.float32"
                 )
+            if not isinstance(name, str):
+                raise InputError(f"{what}: a parameter is called {name!r}; allowed is a text")
         if taken := self.parameters.keys() & {"images", "labels"}:
             raise InputError(f"{what}: a parameter cannot be called '{min(taken)}'")
         if not isinstance(self.recipe, str) or not re.fullmatch("[a-z][a-z0-9_]*", self.recipe):
@@ -145,14 +150,16 @@ class SyntheticSet:
         images = {"images": self.images.float()}
         types = {"images": (torch.float32, 4)}
         require_described(f"{what}: not {_KIND}", images, self.metadata, types)
+        if not self.images.numel():
+            raise InputError(f"{what}: not {_KIND}, its images are {described(self.images)}: none")
         labels, count = self.labels, len(self.images)
         each = (count, len(self.metadata["class_names"]))
         hard = is_dense(labels) and labels.dtype == torch.int64 and labels.shape == each[:1]
         soft = is_dense(labels) and labels.is_floating_point() and labels.shape == each
-        if not self.images.numel() or not (hard or soft):
+        if not (hard or soft):
             raise InputError(
                 f"{what}: not {_KIND}, its labels are {described(labels)}; allowed are int64, one "
-                f"for each of its {count} images, at least 1, or float32 {each}"
+                f"for each of its {count} images, or float32 {each}"
             )
 
     def _check_stored(self, what: str) -> None:
@@ -216,7 +223,7 @@ class SyntheticSet:
         self, images: Float[Tensor, "some channels height width"]
     ) -> Float[Tensor, "some channels height width"]:
         mean, std = self._statistics()
-        return (images * std + mean).clamp(0, 1)
+        return (images.detach() * std + mean).clamp(0, 1)
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         mean, std = (tuple(self.metadata[name]) for name in ("mean", "std"))
@@ -241,14 +248,17 @@ class SyntheticSet:
             raise InputError(f"{path}: a set is saved as .safetensors; `export` writes other files")
         self._check_stored(str(path))
         for key, value in self.metadata.items():
-            try:
-                json.dumps({key: value})
-            except (TypeError, ValueError) as error:
-                raise InputError(
-                    f"{path}: its metadata '{key}' are nothing that JSON can hold ({error})"
-                ) from error
+            if not isinstance(key, str) or key in ("recipe", "fingerprint"):
+                raise InputError(f"{path}: metadata of a set cannot be called {key!r}")
+            same = False
+            with contextlib.suppress(TypeError, ValueError):
+                text = json.dumps(value, sort_keys=True)
+                same = json.dumps(json.loads(text), sort_keys=True) == text
+            if not same:
+                raise InputError(f"{path}: its metadata '{key}' are nothing that JSON can hold")
         tensors = {"images": self.images, "labels": self.labels, **self.parameters}
         single = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+        single = {name: tensor.clone() for name, tensor in single.items()}  # none in one memory
         write_sealed(path, single, {**self.metadata, "recipe": self.recipe})
 
     def export(self, path: str | Path) -> None:
@@ -273,8 +283,9 @@ class SyntheticSet:
             ipc: how many images of each are shown at most; None for all.
 
         Raises:
-            InputError: one of them is no whole number, or too small.
+            InputError: see `check`; or one of them is no whole number, or too small.
         """
+        self.check("the set")
         padding = arguments.whole("padding", padding, 0)
         for name, limit in (("classes", classes), ("ipc", ipc)):
             if limit is not None:
@@ -304,7 +315,6 @@ class SyntheticSet:
         path = arguments.path("path", path)
         if path.suffix.lower() != ".png":
             raise InputError(f"{path}: a picture is saved as .png")
-        self.check(str(path))
         picture = self._picture()
         quick: dict[str, Any] = {"compress_level": 1} if math.prod(picture.size) > _LARGE else {}
         with files.atomic(path) as part:

@@ -24,6 +24,7 @@ from dclib.devices import choose
 from dclib.errors import InputError
 from dclib.methods.dc import settings as dc
 from dclib.methods.dc.method import GradientMatching, create
+from dclib.methods.imported import settings as of_others
 from dclib.pipeline.grid import Grid
 from dclib.pipeline.paths import Cell
 from dclib.seeding import Streams
@@ -215,6 +216,11 @@ REFUSED = {
         f"dclib.condense(data, 'random', {ipc})": f"ipc is {ipc}; allowed is a whole number from 1"
         for ipc in ("'1'", "None", "1.0", "nan", "0", "-1", "True")
     },
+    "dclib.condense(data, 'random', np.int64(0))": "ipc is 0; allowed is a whole number from 1",
+    "dclib.condense(data, 'random', torch.tensor([1]))": "ipc is 1; allowed is a whole number fro",
+    "dclib.condense(data, 'random', torch.tensor(True))": "ipc is of type Tensor; allowed is a wh",
+    "dclib.load_set('x.pt', data, protocol='dcc')": "protocol 'dcc' is not one of dc, dsa",
+    "dclib.condense(data, 'dx', 1, checkpoint='left/behind/x')": "method 'dx' is not one of",
     "dclib.condense(data, 'herding', 10**6)": "1000000 images per class, but class '",
     **{
         f"dclib.condense(data, 'random', 1, seed={seed})": f"seed is {seed}; allowed is a whole n"
@@ -232,7 +238,7 @@ REFUSED = {
     "dclib.condense(data, 'random', 1, device='cuda:\u00b2')": "is not one of auto, cpu, cuda",
     "dclib.condense(data, 'random', 1, checkpoint=5)": "checkpoint is 5; allowed is the path",
     "dclib.condense(data, 'dc', 1, checkpoint='.')": "checkpoint is ., a folder; allowed is a file",
-    "dclib.condense(data, 'dc', 1, checkpoint='set.pt/x')": "checkpoint set.pt/x: cannot be writte",
+    "dclib.condense(data, 'dc', 1, checkpoint='set.pt/x')": "set.pt is no folder that can be writ",
     "dclib.evaluate(None, large, space='whitened')": "images of 'large' are too large to be white",
     "dclib.evaluate(one(made, images=made.images * nan), data, labels='teacher')": "NaN numbers",
     # A data set made by hand
@@ -254,24 +260,28 @@ REFUSED = {
     "'dc', 1)": "class '0' has no test image",
     "dclib.condense(one(data, std=(0.0,)), 'dc', 1)": "std is [0.0]; allowed is a finite number ab",
     "dclib.condense(one(data, mean=(0.1,) * 3), 'dc', 1)": "mean is [0.1, 0.1, 0.1]; allowed is a",
-    "dclib.condense(one(data, mean=0.1), 'dc', 1)": "it has no list 'mean' of numbers",
-    "dclib.condense(one(data, class_names=tuple(range(10))), 'dc', 1)": "no list 'class_names' of",
+    "dclib.condense(one(data, mean=0.1), 'dc', 1)": "its 'mean' are 0.1; allowed is a list of num",
+    "dclib.condense(one(data, mean=(True,)), 'dc', 1)": "its 'mean' are (True,); allowed is a lis",
+    "dclib.condense(one(data, validation_images=data.test_images), 'dc', 1)": "images or labels a",
+    "data.save(None)": "path is None; allowed is the path",
+    "dclib.ImageDataset.load(5)": "path is 5; allowed is the path",
+    "dclib.condense(one(data, class_names=tuple(range(10))), 'dc', 1)": "its 'class_names' are (0, 1, ",
     "dclib.condense(one(data, name=None), 'dc', 1)": "the data set's name is None; allowed is a t",
     "one(data, std=(0.0,)).save('data.safetensors')": "std is [0.0]; allowed is a finite number ab",
     # A set made by hand
     "dclib.evaluate(one(made, labels=made.labels.float()), data)": (
         "the set: not a set of images, its labels are torch.float32 of shape (10,); allowed are "
-        "int64, one for each of its 10 images, at least 1, or float32 (10, 10)"
+        "int64, one for each of its 10 images, or float32 (10, 10)"
     ),
     "dclib.evaluate(one(made, labels=made.labels.int()), data)": "its labels are torch.int32 of s",
     "dclib.evaluate(one(made, labels=made.labels[1:]), data)": "its labels are torch.int64 of shap",
     "dclib.evaluate(one(made, labels=[*range(10)]), data)": "its labels are of type list; allowed",
-    "dclib.evaluate(one(made, images=made.images[:0], labels=made.labels[:0]), data)": "at least 1",
+    "dclib.evaluate(one(made, images=made.images[:0], labels=made.labels[:0]), data)": "8, 8): no",
     "dclib.evaluate(one(made, images=made.images.to(torch.uint8)), data)": (
         "its images are torch.uint8 of shape (10, 1, 8, 8); allowed is torch.float32"
     ),
     "dclib.evaluate(one(made, images=made.images.numpy()), data)": "its images are of type ndarray",
-    "dclib.evaluate(one(made, metadata={}), data)": "it has no list 'mean' of numbers",
+    "dclib.evaluate(one(made, metadata={}), data)": "it has no list 'mean'",
     "dclib.evaluate(one(made, metadata=None), data)": "the set: its metadata is None; allowed is a",
     "dclib.evaluate(made.with_metadata(std=(0.0,)), data)": "std is [0.0]; allowed is a finite nu",
     "dclib.evaluate(one(made, parameters={'lr': 0.01}), data)": "its lr are 0.01; allowed is torc",
@@ -284,6 +294,12 @@ REFUSED = {
     "made.save_png('x')": "x: a picture is saved as .png",
     "made.export('set.pt/pictures')": "set.pt/pictures: cannot be written",
     "one(made, images=made.images * nan).export('x.zip')": "x.zip: its images are not all finite",
+    "one(made, parameters={1: made.images}).save('x.safetensors')": "is called 1; allowed is a te",
+    "one(made, images=made.images.double() * 1e300).save('x.safetensors')": "there are infinite n",
+    "made.with_metadata(x={9: 1, 10: 2}).save('x.safetensors')": "its metadata 'x' are nothing th",
+    "made.with_metadata(fingerprint='x').save('x.safetensors')": "cannot be called 'fingerprint'",
+    "one(made, images=made.images.to('meta')).save('x.safetensors')": "its images are torch.float",
+    "one(made, labels=made.labels.float()).grid()": "the set: not a set of images, its labels are",
     "made.grid(classes=0)": "classes is 0; allowed is a whole number from 1",
     "made.grid(padding=-1)": "padding is -1; allowed is a whole number from 0",
 }
@@ -334,8 +350,14 @@ def test_what_own_means_for_somebodys_set(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(face, "Evaluation", lambda _, settings, *rest: settings)
     monkeypatch.setattr(face, "_run", lambda settings, *_, **__: settings)
     assert dclib.evaluate(theirs, digits, "MLP", "own").augmentation_way == "dsa"
-    with pytest.raises(InputError, match="protocol 'dsaa' is not one of dc, dsa"):
-        dclib.load_set(tmp_path / "set.pt", digits, protocol="dsaa")
+    ours = dclib.condense(digits, "random", 2).with_metadata(method="dsa")
+    ours.save(tmp_path / "set.safetensors")
+    for told, way in (
+        ({"settings": of_others.Settings(file="x")}, "dsa"),
+        ({"protocol": "dc"}, "dc"),
+    ):
+        read = dclib.load_set(tmp_path / "set.safetensors", digits, **told)
+        assert dclib.evaluate(read, digits, "MLP", "own").augmentation_way == way
 
 
 def test_somebodys_set_and_the_protocols(digits, tmp_path):

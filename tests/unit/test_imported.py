@@ -252,16 +252,21 @@ def test_damaged_files_are_refused(digits, tmp_path, content, name):
     [
         (torch.tensor(-1.0), "is -1.0; allowed is a finite number above 0"),
         (torch.tensor(float("inf")), "is inf; allowed is a finite number above 0"),
-        (torch.zeros(0), "is torch.float32 of shape (0,); allowed is a finite number above 0"),
-        ("fast", "is 'fast'; allowed is a finite number above 0"),
+        (torch.tensor(1e-60, dtype=torch.float64), "is 1e-60; allowed is a finite number above 0"),
+        (torch.zeros(0), "is nan; allowed is a finite number above 0"),
+        ("fast", "is nan; allowed is a finite number above 0"),
     ],
 )
-def test_a_learning_rate_is_a_number(chosen, tmp_path, rate, told):
-    chosen.export(tmp_path / "images_best.pt")
+def test_a_learning_rate_is_a_number_where_it_is_used(digits, chosen, tmp_path, rate, told):
+    path = tmp_path / "images_best.pt"
+    chosen.export(path)
     torch.save(rate, tmp_path / "lr_best.pt")
     with pytest.raises(InputError) as raised:
-        formats.read(tmp_path / "images_best.pt")
+        dclib.load_set(path, digits, space="normalised")
     assert f"the learning rate beside it {told}" in str(raised.value)
+    mended = dclib.load_set(path, digits, space="normalised", lr=0.5)
+    assert float(mended.parameters["lr"]) == 0.5
+    assert len(dclib.load(path)) == len(chosen.images)
 
 
 def test_numbers_of_an_npz_in_any_form(chosen, tmp_path):

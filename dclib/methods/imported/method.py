@@ -81,12 +81,17 @@ def load(
         images = _inverted(path, images, invert)
     mean, std = _statistics(path, space, settings, data)
     names = _class_names(path, one, data)
-    lr = settings.lr or one.lr
+    lr = None if one.lr is None and settings.lr is None else torch.tensor(settings.lr or one.lr)
+    if lr is not None and not 0 < lr < torch.inf:
+        raise InputError(
+            f"{path}: the learning rate beside it is {one.lr}; allowed is a finite number above 0, "
+            "or `lr` that is told"
+        )
     made = SyntheticSet(
         images,
         labels,
         {"mean": [*mean], "std": [*std], "class_names": [*names], "imported_from": path.name},
-        parameters={} if lr is None else {"lr": torch.tensor(float(lr))},
+        parameters={} if lr is None else {"lr": lr},
     ).fitted(data)
     if one.accuracies:
         own = {name: [100 * value for value in values] for name, values in one.accuracies.items()}
