@@ -198,7 +198,8 @@ def test_a_set_put_into_the_grid_by_hand_is_never_overwritten(tmp_path):
     data = sources.read({"name": "digits", "source": "digits"})
     path = project.root / "results" / folder("digits", "dc-theirs") / "set.safetensors"
     theirs = chosen(data)
-    files = tmp_path / "theirs", tmp_path / "by the library", tmp_path / "unreadable"
+    names = ("theirs", "by the library", "unreadable")
+    files = [tmp_path / f"{name}.safetensors" for name in names]
     theirs.save(files[0])
     theirs.with_metadata(versions={"dclib": "0.3.0"}).save(files[1])
     files[2].write_bytes(b"a file of another kind")
