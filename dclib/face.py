@@ -235,6 +235,8 @@ def load_set(
     made = imported.load(
         place, chosen, data, ipc, experiment, lambda images: Whitening.fit(data).invert(images)
     )
+    if "ipc" not in made.metadata:  # stored images, whose small ones are images by now
+        made = made.with_metadata(ipc=ipc)
     if "protocol" in changes or (settings is not None and "method" not in made.metadata):
         return made.with_metadata(protocol=own)
     return made

@@ -383,13 +383,23 @@ def test_somebodys_set_and_the_protocols(digits, tmp_path):
     assert len(losses) == 3
 
 
+def test_small_images_in_one_do_not_count_as_images_per_class(digits, tmp_path, monkeypatch):
+    cifar = dataclasses.replace(digits, name="CIFAR10")
+    torch.save([torch.rand(10, 1, 8, 8), class_labels(10, 1)], tmp_path / "data.pt")
+    theirs = dclib.load_set(tmp_path / "data.pt", cifar, factor=2)
+    assert (len(theirs.images), theirs.metadata["ipc"]) == (40, 1)
+    monkeypatch.setattr(face, "Evaluation", lambda _, settings, *rest: settings)
+    monkeypatch.setattr(face, "_run", lambda settings, *_, **__: settings)
+    assert dclib.evaluate(theirs, cifar, "MLP", "mtt").space == "whitened"  # as it is at ipc 1
+
+
 def test_a_set_of_ours_with_small_images_in_its_images(digits, tmp_path):
     whole = SyntheticSet.like(digits, torch.randn(20, 1, 8, 8), class_labels(10, 2))
     small = dataclasses.replace(whole, parameters={"factor": torch.tensor(2.0)})
     small.save(tmp_path / "set.safetensors")
     read = dclib.load_set(tmp_path / "set.safetensors", digits)
     assert torch.equal(read.images, small.decoded().images)
-    assert len(read.images) == 4 * 20
+    assert (len(read.images), read.metadata["ipc"]) == (4 * 20, 2)
 
 
 def test_what_a_notebook_shows(digits):

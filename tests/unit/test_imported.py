@@ -70,6 +70,14 @@ def float_labels(path, images, labels, data):
     return path / "digits_IPC2_images.pt", {"space": "normalised"}
 
 
+def normalised_too(path, images, labels, data):
+    """As DC-BENCH writes images twice, and labels once."""
+    torch.save(pixels(images, data), path / "digits_IPC2_images.pt")
+    torch.save(images, path / "digits_IPC2_normalize_images.pt")
+    torch.save(labels, path / "digits_IPC2_labels.pt")
+    return path / "digits_IPC2_normalize_images.pt", {"space": "normalised"}
+
+
 def other_statistics(path, images, labels, data):
     torch.save({"data": [[(pixels(images, data) - 0.5) / 0.25, labels]]}, path / "x.pt")
     return path / "x.pt", {"mean": [0.5], "std": [0.25]}
@@ -99,8 +107,8 @@ def no_labels(path, images, labels, data):
     return path / "images_best.pt", {"space": "normalised"}
 
 
-WAYS = [authors, old_container, mtt, idc, float_labels, other_statistics, kip, logits, ours,
-        no_labels]  # fmt: skip
+WAYS = [authors, old_container, mtt, idc, float_labels, normalised_too, other_statistics, kip,
+        logits, ours, no_labels]  # fmt: skip
 
 
 @pytest.mark.parametrize("write", WAYS, ids=lambda way: way.__name__)

@@ -11,6 +11,7 @@ from conftest import ROOT
 from PIL import Image
 
 from dclib import codebase, files
+from dclib.applications.evaluation.protocols import PROTOCOLS
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
 from dclib.methods.random.method import select
@@ -139,6 +140,15 @@ def test_table1(grid, tmp_path):
     typesetting.write(table, outputs(tmp_path, "zero", "csv", "md", "tex"), "A title.")
     assert "+0.0" in (text := (tmp_path / "zero.md").read_text())
     assert "-0.0" not in text
+
+
+def test_what_was_published_under_another_training_is_beside_none():
+    published = tabulation.read_published(ROOT / "resources/published.csv")
+    told = published[published["method"] == "idc-i"].set_index(["dataset", "ipc"])["protocol"]
+    # The protocol `idc` trains as its authors do for factor 2.
+    unlike = {("MNIST", "1"), ("MNIST", "10"), ("MNIST", "50"), ("SVHN", "1")}
+    assert {key for key, protocol in told.items() if protocol != "idc"} == unlike
+    assert not {*told} & {*PROTOCOLS} - {"idc"}
 
 
 def test_protocols_have_pages_and_are_compared_with_their_like(grid, tmp_path):

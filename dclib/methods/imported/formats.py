@@ -2,7 +2,7 @@
 
 - A dictionary with `data`, a list of [images, labels], and perhaps `accs_all_exps`: the authors of
   DC, DSA and DM. Normalised.
-- A list of images and labels: IDC, DREAM. Pixels from 0 to 1.
+- A list of images and labels: IDC, DREAM, NCFM. Pixels from 0 to 1.
 - A tensor of images, with labels, and perhaps a learning rate, in files beside it, whose names say
   `labels` and `lr` where its own says `images`: MTT, FTD, DATM, DataDAM, DC-BENCH.
 - An .npz with `images` [n, height, width, channels] and `labels`: KIP.

@@ -17,7 +17,12 @@ def beside(path: Path) -> dict[str, Path]:
     before, found, after = path.name.rpartition("images")
     if not found:
         return {}
-    return {name: path.with_name(f"{before}{name}{after}") for name in ("labels", "lr")}
+    places = {name: path.with_name(f"{before}{name}{after}") for name in ("labels", "lr")}
+    # DC-BENCH has images as pixels and normalised ones, and one file of labels for both.
+    shared = path.with_name(f"{before.removesuffix('normalize_')}labels{after}")
+    if shared.exists() and not places["labels"].exists():
+        places["labels"] = shared
+    return places
 
 
 def pictures(path: Path) -> list[tuple[str, Path]]:
