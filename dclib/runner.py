@@ -182,7 +182,7 @@ def run(
     cost = time.monotonic() - began
     saved, first = snapshot, True
     unread = _Unread(len(progress.losses))
-    started, before = time.monotonic(), progress.seconds
+    started, before, begun = time.monotonic(), progress.seconds, progress.iteration
     last_save = last_line = last_read = last_copy = started
     bar = tqdm(
         total=iterations,
@@ -224,7 +224,9 @@ def run(
                         log.warning("no checkpoint, going on without: %s", error)
                     last_save = now
                 if line:
-                    log.info("%s", _line(description, progress, iterations))
+                    # The pace of this process: the ones before may have been on other machines.
+                    each = (now - started) / (progress.iteration - begun)
+                    log.info("%s", _line(description, progress, iterations, each))
                     last_line = now
             there = None if kept is None else _fitting(Path(kept), digest, logging.DEBUG)
             if kept is not None and _iteration(there) < progress.iteration:
@@ -340,8 +342,7 @@ def _resume(
     return progress
 
 
-def _line(description: str, progress: Progress, iterations: int) -> str:
-    each = progress.seconds / progress.iteration
+def _line(description: str, progress: Progress, iterations: int, each: float) -> str:
     text = f"{description} iteration {progress.iteration}/{iterations}".strip()
     if progress.losses:
         text += f" loss {progress.losses[-1]:.6g}"

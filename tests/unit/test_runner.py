@@ -558,6 +558,24 @@ def test_what_the_log_says_is_done_is_kept(tmp_path, caplog, monkeypatch):
     assert iteration(tmp_path) == 1
 
 
+@pytest.mark.usefixtures("clock")
+def test_the_time_left_is_by_the_pace_of_this_process(tmp_path, caplog, monkeypatch):
+    """The one before may have been on a slower machine."""
+    caplog.set_level("INFO")
+    with monkeypatch.context() as slow:
+        slow.setattr(Quick, "copying", 1000.0)
+        with pytest.raises(runner.Interrupted):
+            run(Quick(3, interrupt), tmp_path)
+    done = iteration(tmp_path)
+    caplog.clear()
+    _, progress = run(Quick(), tmp_path)
+    assert progress.seconds > 1000
+    first, last = (text for text in caplog.messages if " s each" in text)
+    assert first.startswith(f"iteration {done + 1}/1000 ")
+    assert first.endswith(" 0.002 s each, 2 s left")
+    assert last.endswith(" 0 s left")
+
+
 def test_a_second_signal_right_after_the_first_loses_nothing(tmp_path, monkeypatch):
     """A scheduler sends one to every process of a job, and the Snakemake in it another."""
     close, signals = runner.tqdm.close, [signal.SIGTERM]
