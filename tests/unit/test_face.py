@@ -196,16 +196,20 @@ for call in json.load(sys.stdin):
 REFUSED = {
     "dclib.condense(None, 'dc', 1)": "data is None; allowed is an ImageDataset, as dclib.read",
     "dclib.condense('digits', 'dc', 1)": "data is 'digits'; allowed is an ImageDataset",
-    "dclib.condense(made, 'dc', 1)": "data is of type SyntheticSet; allowed is an",
+    "dclib.condense(made, 'dc', 1)": "data is of type SyntheticSet; allowed is an ImageDataset",
     "dclib.condense(data.train_images, 'dc', 1)": "data is of type Tensor; ",
     "dclib.evaluate(made, None)": "data is None; allowed is an ImageDataset",
-    "dclib.evaluate(data, made)": "made is of type ImageDataset; allowed is a SyntheticSet,",
+    "dclib.evaluate(data, made)": "made is of type ImageDataset; allowed is a SyntheticSet, as",
     "dclib.evaluate('set.safetensors', data)": "made is 'set.safetensors'; allowed is a Synth",
-    "dclib.evaluate((made.images, made.labels), data)": "made is of type tuple; allowed is a",
+    "dclib.evaluate((made.images, made.labels), data)": (
+        "made is of type tuple; allowed is a SyntheticSet"
+    ),
     "dclib.load_set('x.pt', 'digits')": "data is 'digits'; allowed is an ImageDataset",
     "dclib.load_set(None, data)": "path is None; allowed is the path of a file or a folder",
-    "dclib.load_set('x.pt', data, experiment=-1)": "experiment is -1; allowed is a whole number",
-    "dclib.load_set('x.pt', data, file='y.pt')": "x.pt: 'file' is told by the path; leave it",
+    "dclib.load_set('x.pt', data, experiment=-1)": (
+        "experiment is -1; allowed is a whole number from"
+    ),
+    "dclib.load_set('x.pt', data, file='y.pt')": "x.pt: 'file' is told by the path; leave it out",
     "dclib.load_set('x.pt', data, space='normalised', mean=[nan], std=[1])": "mean.0 is nan",
     "dclib.load(b'x')": "path is b'x'; allowed is the path of a file or a folder",
     "dclib.load('')": "path is ''; allowed is the path",
@@ -217,8 +221,10 @@ REFUSED = {
         for ipc in ("'1'", "None", "1.0", "nan", "0", "-1", "True")
     },
     "dclib.condense(data, 'random', np.int64(0))": "ipc is 0; allowed is a whole number from 1",
-    "dclib.condense(data, 'random', torch.tensor([1]))": "ipc is 1; allowed is a whole number",
-    "dclib.condense(data, 'random', torch.tensor(True))": "ipc is of type Tensor; allowed is a",
+    "dclib.condense(data, 'random', torch.tensor([1]))": "ipc is 1; allowed is a whole number from",
+    "dclib.condense(data, 'random', torch.tensor(True))": (
+        "ipc is of type Tensor; allowed is a whole"
+    ),
     "dclib.load_set('x.pt', data, protocol='dcc')": "protocol 'dcc' is not one of dc, dsa",
     "dclib.condense(data, 'dx', 1, checkpoint='left/behind/x')": "method 'dx' is not one of",
     "dclib.condense(data, 'herding', 10**6)": "1000000 images per class, but class '",
@@ -227,20 +233,26 @@ REFUSED = {
         for seed in ("None", "'x'", "1.5", "-1", "True")
     },
     "dclib.evaluate(made, data, seed=-1)": "seed is -1; allowed is a whole number from 0",
-    "dclib.evaluate(made.with_metadata(seed='x'), data)": "seed is 'x'; allowed is a whole",
+    "dclib.evaluate(made.with_metadata(seed='x'), data)": "seed is 'x'; allowed is a whole number",
     "dclib.condense(data, None, 1)": "method is None; allowed is one of ",
     "dclib.condense(data, 'random', 1, 'ConvNett')": "network 'ConvNett' is not one of ",
-    "dclib.condense(data, 'dm', 1, torch.nn.Linear(1, 1))": "network is of type Linear; allowed",
+    "dclib.condense(data, 'dm', 1, torch.nn.Linear(1, 1))": "network is of type Linear; allowed is",
     "dclib.evaluate(made, data, network='')": "network '' is not one of ",
-    "dclib.evaluate(made, data, protocol=['dc'])": "protocol is of type list; allowed is one of",
-    "dclib.evaluate(made, data, protocol='x', settings=Settings())": "protocol 'x' is not one",
-    "dclib.condense(data, 'random', 1, device=None)": "device: 'None' is not one of auto, cpu,",
+    "dclib.evaluate(made, data, protocol=['dc'])": "protocol is of type list; allowed is one of dc",
+    "dclib.evaluate(made, data, protocol='x', settings=Settings())": "protocol 'x' is not one of",
+    "dclib.condense(data, 'random', 1, device=None)": (
+        "device: 'None' is not one of auto, cpu, cuda"
+    ),
     "dclib.condense(data, 'random', 1, device='cuda:\u00b2')": "is not one of auto, cpu, cuda",
     "dclib.condense(data, 'random', 1, checkpoint=5)": "checkpoint is 5; allowed is the path",
-    "dclib.condense(data, 'dc', 1, checkpoint='.')": "checkpoint is ., a folder; allowed is a",
-    "dclib.condense(data, 'dc', 1, checkpoint='set.pt/x')": "set.pt is no folder that can be",
-    "dclib.evaluate(None, large, space='whitened')": "images of 'large' are too large to be",
-    "dclib.evaluate(one(made, images=made.images * nan), data, labels='teacher')": "NaN",
+    "dclib.condense(data, 'dc', 1, checkpoint='.')": "checkpoint is ., a folder; allowed is a file",
+    "dclib.condense(data, 'dc', 1, checkpoint='set.pt/x')": (
+        "set.pt is no folder that can be written"
+    ),
+    "dclib.evaluate(None, large, space='whitened')": (
+        "images of 'large' are too large to be whitened:"
+    ),
+    "dclib.evaluate(one(made, images=made.images * nan), data, labels='teacher')": "NaN numbers",
     # A data set made by hand
     "dclib.evaluate(None, one(data, train_images=data.train_images / 255))": (
         "data set 'digits': not whole, its train_images are torch.float32 of shape "
@@ -258,48 +270,80 @@ REFUSED = {
     "dclib.condense(one(data, test_images=None), 'dc', 1)": "it has no test_images",
     "dclib.condense(one(data, test_images=data.test_images[:0], test_labels=data.test_labels[:0]),"
     "'dc', 1)": "class '0' has no test image",
-    "dclib.condense(one(data, std=(0.0,)), 'dc', 1)": "std is [0.0]; allowed is a finite number",
-    "dclib.condense(one(data, mean=(0.1,) * 3), 'dc', 1)": "mean is [0.1, 0.1, 0.1]; allowed is",
-    "dclib.condense(one(data, mean=0.1), 'dc', 1)": "its 'mean' are 0.1; allowed is a list of",
-    "dclib.condense(one(data, mean=(True,)), 'dc', 1)": "its 'mean' are (True,); allowed is a",
-    "dclib.condense(one(data, validation_images=data.test_images), 'dc', 1)": "images or labels",
+    "dclib.condense(one(data, std=(0.0,)), 'dc', 1)": (
+        "std is [0.0]; allowed is a finite number above"
+    ),
+    "dclib.condense(one(data, mean=(0.1,) * 3), 'dc', 1)": "mean is [0.1, 0.1, 0.1]; allowed is a",
+    "dclib.condense(one(data, mean=0.1), 'dc', 1)": (
+        "its 'mean' are 0.1; allowed is a list of numbers"
+    ),
+    "dclib.condense(one(data, mean=(True,)), 'dc', 1)": "its 'mean' are (True,); allowed is a list",
+    "dclib.condense(one(data, validation_images=data.test_images), 'dc', 1)": (
+        "images or labels alone"
+    ),
     "data.save(None)": "path is None; allowed is the path",
     "dclib.ImageDataset.load(5)": "path is 5; allowed is the path",
     "dclib.condense(one(data, class_names=tuple(range(10))), 'dc', 1)": "its 'class_names' are (",
-    "dclib.condense(one(data, name=None), 'dc', 1)": "the data set's name is None; allowed is a",
-    "one(data, std=(0.0,)).save('data.safetensors')": "std is [0.0]; allowed is a finite number",
+    "dclib.condense(one(data, name=None), 'dc', 1)": (
+        "the data set's name is None; allowed is a text"
+    ),
+    "one(data, std=(0.0,)).save('data.safetensors')": (
+        "std is [0.0]; allowed is a finite number above"
+    ),
     # A set made by hand
     "dclib.evaluate(one(made, labels=made.labels.float()), data)": (
         "the set: not a set of images, its labels are torch.float32 of shape (10,); allowed are "
         "int64, one for each of its 10 images, or float32 (10, 10)"
     ),
-    "dclib.evaluate(one(made, labels=made.labels.int()), data)": "its labels are torch.int32 of",
-    "dclib.evaluate(one(made, labels=made.labels[1:]), data)": "its labels are torch.int64 of",
-    "dclib.evaluate(one(made, labels=[*range(10)]), data)": "its labels are of type list;",
-    "dclib.evaluate(one(made, images=made.images[:0], labels=made.labels[:0]), data)": "8, 8):",
+    "dclib.evaluate(one(made, labels=made.labels.int()), data)": (
+        "its labels are torch.int32 of shape"
+    ),
+    "dclib.evaluate(one(made, labels=made.labels[1:]), data)": (
+        "its labels are torch.int64 of shape"
+    ),
+    "dclib.evaluate(one(made, labels=[*range(10)]), data)": "its labels are of type list; allowed",
+    "dclib.evaluate(one(made, images=made.images[:0], labels=made.labels[:0]), data)": (
+        "8, 8): none"
+    ),
     "dclib.evaluate(one(made, images=made.images.to(torch.uint8)), data)": (
         "its images are torch.uint8 of shape (10, 1, 8, 8); allowed is torch.float32"
     ),
-    "dclib.evaluate(one(made, images=made.images.numpy()), data)": "its images are of type",
+    "dclib.evaluate(one(made, images=made.images.numpy()), data)": "its images are of type ndarray",
     "dclib.evaluate(one(made, metadata={}), data)": "it has no list 'mean'",
-    "dclib.evaluate(one(made, metadata=None), data)": "the set: its metadata is None; allowed is",
-    "dclib.evaluate(made.with_metadata(std=(0.0,)), data)": "std is [0.0]; allowed is a finite",
-    "dclib.evaluate(one(made, parameters={'lr': 0.01}), data)": "its lr are 0.01; allowed is",
-    "one(made, parameters={'images': made.images}).save('x.safetensors')": "cannot be called '",
-    "one(made, recipe='My Recipe').save('x.safetensors')": "its recipe is 'My Recipe'; allowed",
-    "one(made, labels=made.labels.flip(0)).save('x.safetensors')": "its labels are not class by",
+    "dclib.evaluate(one(made, metadata=None), data)": "the set: its metadata is None; allowed is a",
+    "dclib.evaluate(made.with_metadata(std=(0.0,)), data)": (
+        "std is [0.0]; allowed is a finite number"
+    ),
+    "dclib.evaluate(one(made, parameters={'lr': 0.01}), data)": (
+        "its lr are 0.01; allowed is torch.float32"
+    ),
+    "one(made, parameters={'images': made.images}).save('x.safetensors')": (
+        "cannot be called 'images'"
+    ),
+    "one(made, recipe='My Recipe').save('x.safetensors')": "its recipe is 'My Recipe'; allowed is",
+    "one(made, labels=made.labels.flip(0)).save('x.safetensors')": (
+        "its labels are not class by class"
+    ),
     "made.with_metadata(by=Path()).save('x.safetensors')": "x.safetensors: its metadata 'by' are ",
     "made.save('x.pt')": "x.pt: a set is saved as .safetensors; `export` writes other files",
     "made.save(None)": "path is None; allowed is the path",
     "made.save_png('x')": "x: a picture is saved as .png",
     "made.export('set.pt/pictures')": "set.pt/pictures: cannot be written",
-    "one(made, images=made.images * nan).export('x.zip')": "x.zip: its images are not all",
-    "one(made, parameters={1: made.images}).save('x.safetensors')": "is called 1; allowed is a",
-    "one(made, images=made.images.double() * 1e300).save('x.safetensors')": "there are infinite",
-    "made.with_metadata(x={9: 1, 10: 2}).save('x.safetensors')": "its metadata 'x' are nothing",
+    "one(made, images=made.images * nan).export('x.zip')": "x.zip: its images are not all finite",
+    "one(made, parameters={1: made.images}).save('x.safetensors')": (
+        "is called 1; allowed is a text"
+    ),
+    "one(made, images=made.images.double() * 1e300).save('x.safetensors')": (
+        "there are infinite numbers"
+    ),
+    "made.with_metadata(x={9: 1, 10: 2}).save('x.safetensors')": (
+        "its metadata 'x' are nothing that"
+    ),
     "made.with_metadata(fingerprint='x').save('x.safetensors')": "cannot be called 'fingerprint'",
-    "one(made, images=made.images.to('meta')).save('x.safetensors')": "its images are torch.",
-    "one(made, labels=made.labels.float()).grid()": "the set: not a set of images, its labels",
+    "one(made, images=made.images.to('meta')).save('x.safetensors')": (
+        "its images are torch.float32"
+    ),
+    "one(made, labels=made.labels.float()).grid()": "the set: not a set of images, its labels are",
     "made.grid(classes=0)": "classes is 0; allowed is a whole number from 1",
     "made.grid(padding=-1)": "padding is -1; allowed is a whole number from 0",
 }
