@@ -216,7 +216,8 @@ def test_what_runs_tells_what_is_left(tmp_path):
         job for job in plan.of_grid()
         if job.rule == "condense" and job.cell["dataset"] == "MNIST" and job.cell["ipc"] == "1"
     ]  # fmt: skip
-    far = runner._line("MNIST dc ConvNet 1 0", runner.Progress(250, [12.1] * 250, 500.0), 1000)
+    progress = runner.Progress(250, [12.1] * 250, 500.0)
+    far = runner._line("MNIST dc ConvNet 1 0", progress, 1000, 2.0)
     running, untold = Report(cells[0], "running", far), Report(cells[1], "running", "reading")
     waiting = [Report(job, "missing") for job in cells[2:4]]
     assert page_of.summary([running], 1.0)["seconds_left"] == 1500
