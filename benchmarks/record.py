@@ -27,13 +27,16 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dclib import files, provenance
-from dclib.applications.evaluation.protocols import DEFAULT
+from dclib import files, methods, provenance
+from dclib.applications.evaluation import settings as trained
+from dclib.applications.evaluation.protocols import DEFAULT, PROTOCOLS
 from dclib.errors import InputError
 from dclib.networks import names as networks
 from dclib.pipeline import documents, expansion, faults, overrides, settings, tabulation
+from dclib.pipeline.cell_settings import CellSettings
 from dclib.pipeline.description import DIGESTS, MADE_FROM
 from dclib.pipeline.paths import Cell, Trained
+from dclib.pipeline.staleness import differences
 from dclib.tensors import read_sealed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +47,38 @@ OF_SET = ("set.safetensors", "set.png", "run.json", "trace.csv")
 TESTED = "eval/[!.]*.json"  # what begins with a dot was not written to its end
 OF_NETWORKS = ("eval/[!.]*.csv", TESTED)
 UNFINISHED = "checkpoint.safetensors"
+
+
+class _Asked(CellSettings):
+    """What a configuration asks for of each cell, whether its data are at hand or not."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        parsed, said = settings.parse(config), settings.with_text_keys(config)
+        sections = expansion.sections(parsed)
+        super().__init__(parsed, said.get("condensation") or {}, faults.data_sets(sections))
+        pairs = itertools.chain(*map(expansion.evaluations, sections.values()))
+        self._points = {
+            (cell._replace(seed=0), how) for cell, tested in pairs for how in (tested, None)
+        }
+
+    def settings_of(self, cell: Cell, tested: Trained | None) -> dict[str, Any]:
+        """Return the settings that touch a set, or else networks that are trained on it.
+
+        They are as JSON holds them; there are none where the configuration has nothing of the kind.
+        """
+        if (cell.finished._replace(seed=0), tested) not in self._points:
+            return {}
+        face = methods.face(self.base(cell.method))
+        if tested:
+            told = trained.relevant(trained.Settings(**self.evaluation(cell, tested)), face.recipe)
+            told = {name: value for name, value in told.items() if name not in trained.GROWS}
+        elif face.kind == "imported":
+            told = dict(self.imported(cell.method))
+        else:
+            own = face.settings(**self.condensation(cell))
+            told = face.relevant(own, networks.parse(cell.network), int(cell.ipc))
+        made: dict[str, Any] = json.loads(json.dumps(told))
+        return made
 
 
 def cells(folder: Path, having: str) -> list[Cell]:
@@ -59,34 +94,53 @@ def publish(results: Path, config: Path, folder: Path) -> None:
         InputError: there is nothing to publish, or the config is missing or wrong.
     """
     asked, written = settings.load([ROOT / "config.yaml", config]), config.read_text("utf-8")
-    settings.parse(asked)
+    grid = _Asked(asked)
     done = [
         cell
         for cell in cells(results, "run.json")
         if _whole(results / cell.folder / "run.json", results / cell.folder / "set.safetensors")
+        and _as_asked(results / cell.folder / "run.json", grid)
     ]
     tested = [
         path
         for path in sorted(results.glob(f"*/*/*/ipc-*/seed-*/{TESTED}"))
-        if _whole(path, path.with_suffix(".csv")) and _of_its_set(path)
+        if _whole(path, path.with_suffix(".csv"))
+        and _of_its_set(path)
+        and _as_asked(path, grid)
+        and (_cell(path) in done or not (path.parent.parent / "run.json").exists())
     ]
     if not (done or tested or cells(results, UNFINISHED)):
         raise InputError(f"{results}: no set is begun, and no evaluation finished")
-    if odd := {cell.dataset for cell in done} - _entries(_before(folder), asked).keys():
+    recorded = _before(folder)
+    if odd := {cell.dataset for cell in done} - _entries(recorded, asked).keys():
         raise InputError(
             f"{results}: has sets of '{min(odd)}', which {config} does not name; allowed is the "
             "config of their grid"
         )
+    under = {Trained.of(path.stem).protocol for path in tested}
+    if odd := under - PROTOCOLS.keys() - _recipes(recorded, asked).keys():
+        raise InputError(
+            f"{results}: has networks trained under protocol '{min(odd)}', which {config} does not "
+            "name; allowed is the config of their grid"
+        )
+    replaced = [cell for cell in done if _differs(results, folder, cell)]
+    for path in sorted(path for part in ("run.json", TESTED) for path in folder.rglob(part)):
+        cell, made = _cell(path), results / path.relative_to(folder)
+        again = made in tested or (path.name == "run.json" and cell in done)
+        if cell not in replaced and not again and (why := _other_settings(path, grid)):
+            raise InputError(
+                f"{path}: is there already, and is not of {config}: {why}; allowed is another name "
+                "for the record, or to make it anew"
+            )
     for cell in done:
         (folder / cell.folder / UNFINISHED).unlink(missing_ok=True)
-        made, kept = (place / cell.folder / "set.safetensors" for place in (results, folder))
-        if kept.exists() and kept.read_bytes() != made.read_bytes():
-            shutil.rmtree(kept.parent)  # with what was trained on another set
-        if _small(made):
+        if cell in replaced:
+            shutil.rmtree(folder / cell.folder)  # with what was trained on another set
+        if _small(results / cell.folder / "set.safetensors"):
             _copy(results, folder, cell, OF_SET)
     for path in tested:
         of_it = (f"eval/{path.stem}{end}" for end in (".csv", ".curve.csv", ".json"))
-        _copy(results, folder, Cell.of(path.relative_to(results))[0], of_it)
+        _copy(results, folder, _cell(path), of_it)
     for cell in cells(results, UNFINISHED):
         finished = cell in done or (folder / cell.folder / "run.json").exists()
         if not finished and _iteration(results, cell) > _iteration(folder, cell):
@@ -101,23 +155,23 @@ def publish(results: Path, config: Path, folder: Path) -> None:
     told = folder / "record.json"
     before = files.read_json(told) if told.exists() else {}
     made = [files.read_json(folder / cell.folder / "run.json") for cell in found]
-    trained = [files.read_json(path) for path in paths]
+    evaluated = [files.read_json(path) for path in paths]
     # Of the code around the results, which made them; where there is none, of this.
     commit = provenance.commit(results.resolve().parent) or provenance.commit()
     files.write_json(
         told,
         {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "commits": sorted({str(each.get("commit", "")) for each in (*made, *trained)}),
+            "commits": sorted({str(each.get("commit", "")) for each in (*made, *evaluated)}),
             "published_on": [*dict.fromkeys([*before.get("published_on", []), _machine()])],
-            "devices": sorted({str(each.get("device", "cpu")) for each in (*made, *trained)}),
+            "devices": sorted({str(each.get("device", "cpu")) for each in (*made, *evaluated)}),
             "versions": {
-                part: ", ".join(sorted({each["versions"][part] for each in (*made, *trained)}))
+                part: ", ".join(sorted({each["versions"][part] for each in (*made, *evaluated)}))
                 for part in ("dclib", "python", "torch")
             },
             "seconds": {
                 "sets": round(sum(each["seconds"] for each in made)),
-                "evaluations": round(sum(each["seconds"] for each in trained)),
+                "evaluations": round(sum(each["seconds"] for each in evaluated)),
             },
             "unfinished": [_unfinished(folder, cell, before, commit) for cell in begun],
         },
@@ -181,8 +235,7 @@ def overlay(
     file = "{network}/ipc-{ipc}/seed-{seed}/set.safetensors"
     before = _before(folder)
     entries = _entries(before, config)
-    recipes = {**(before.get("protocols") or {}), **(config.get("protocols") or {})}
-    own_protocols = faults.own_protocols({"protocols": recipes})
+    own_protocols = faults.own_protocols({"protocols": _recipes(before, config)})
     evaluation = dict(config.get("evaluation", {}))
     protocols = [each for each in protocols if not faults.by_own_recipe(each, own_protocols)]
     evaluation["protocols"] = protocols or [DEFAULT]
@@ -251,6 +304,11 @@ def _entries(*configs: Mapping[str, Any]) -> dict[str, Any]:
     return {expansion.options_of(entry)["name"]: entry for entry in entries}
 
 
+def _recipes(before: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the protocols of configurations' own by name."""
+    return {**(before.get("protocols") or {}), **(config.get("protocols") or {})}
+
+
 def _products(own: list[Cell]) -> list[list[list[Any]]]:
     """Return the axes of grids, which together are these cells: as many as it takes."""
     axes = [[*dict.fromkeys(values)] for values in zip(*own, strict=True)]
@@ -305,8 +363,10 @@ def page(folder: Path, evaluations: pd.DataFrame | None) -> str:
 
 
 def restore(folder: Path, results: Path) -> int:
-    """Put the files of a record where a grid has them, and return of how many cells; none that is
-    there is overwritten.
+    """Put the files of a record where a grid has them, and return of how many cells.
+
+    None that is there is overwritten, but by what an unfinished set goes on from, if that is
+    further.
 
     Raises:
         InputError: there is no record.
@@ -315,7 +375,11 @@ def restore(folder: Path, results: Path) -> int:
         raise InputError(f"{folder}: is no record, it has no record.json")
     count = 0
     for cell in cells(folder, "**/*"):
-        count += _copy(folder, results, cell, (*OF_SET, *OF_NETWORKS, UNFINISHED), again=False)
+        copied = _copy(folder, results, cell, (*OF_SET, *OF_NETWORKS), again=False)
+        finished = (results / cell.folder / "run.json").exists()
+        if not finished and _iteration(folder, cell) > _iteration(results, cell):
+            copied |= _copy(folder, results, cell, (UNFINISHED,))
+        count += copied
     return count
 
 
@@ -343,6 +407,39 @@ def _of_its_set(record: Path) -> bool:
     ):
         return same
     print(f"{record}: left out, it is of another set than is there", file=sys.stderr)
+    return False
+
+
+def _cell(path: Path) -> Cell:
+    """Return the cell that a record beside a set, or below `eval`, is of."""
+    place = path.parent.parent if path.parent.name == "eval" else path.parent
+    return Cell.of(Path(*path.parts[len(place.parts) - len(Cell._fields) :]))[0]
+
+
+def _differs(results: Path, folder: Path, cell: Cell) -> bool:
+    """Whether a record has another set of a cell than there is now."""
+    made, kept = (place / cell.folder / "set.safetensors" for place in (results, folder))
+    return kept.exists() and kept.read_bytes() != made.read_bytes()
+
+
+def _other_settings(record: Path, asked: _Asked) -> str:
+    """Return in which settings something differs from what is asked for, in words.
+
+    The seeds of a cell become one row. What stands on one side only is of another version of the
+    code; more networks are more of the same.
+    """
+    told = files.read_json(record).get(MADE_FROM, {}).get("settings", {})
+    tested = Trained.of(record.stem) if record.parent.name == "eval" else None
+    wanted = asked.settings_of(_cell(record), tested)
+    both = told.keys() & wanted.keys()
+    was, now = ({"settings": {name: of[name] for name in both}} for of in (told, wanted))
+    return differences(was, {"cell": {}, **now})
+
+
+def _as_asked(record: Path, asked: _Asked) -> bool:
+    if not (why := _other_settings(record, asked)):
+        return True
+    print(f"{record}: left out, it is not of this config: {why}", file=sys.stderr)
     return False
 
 

@@ -222,7 +222,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         if changed:
             more = len(changed) - SHOWN
             told.append(f"{part}: {', '.join(changed[:SHOWN])}{f' and {more} more' * (more > 0)}")
-    told += [f"{part} has changed" for part in ("code", "data") if old.get(part) != new[part]]
+    told += [f"{part} has changed" for part in ("code", "data") if old.get(part) != new.get(part)]
     return "; ".join(told)
 
 

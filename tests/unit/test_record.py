@@ -50,7 +50,7 @@ def asked(place):
 
 
 def begin(results, iteration):
-    (results / CELL).mkdir(parents=True)
+    (results / CELL).mkdir(parents=True, exist_ok=True)
     write_sealed(results / CELL / record.UNFINISHED, {}, {"progress": {"iteration": iteration}})
 
 
@@ -90,6 +90,60 @@ def test_networks_that_were_trained_on_another_set_are_left_out(tmp_path, config
     record.publish(results, config, place)
     assert [path.name for path in (place / CELL / "eval").glob("*.csv")] == ["ConvNet.csv"]
     assert "eval/MLP.json: left out, it is of another set than is there" in capsys.readouterr().err
+
+
+def test_sets_of_other_settings_are_not_pooled(tmp_path, config, capsys):
+    """Those of a grid as it was before a change, of which one seed is made anew."""
+    place, results = tmp_path / "record", tmp_path / "results"
+    other = CELL.replace("seed-0", "seed-1")
+    for cell, iterations, epochs, accuracy in ((CELL, 1000, 300, 90), (other, 10, 300, 50)):
+        finish(results, cell)
+        train(results, accuracy, cell=cell)
+        for name, told in (
+            ("run", {"iterations": iterations}),
+            ("eval/ConvNet", {"epochs": epochs}),
+        ):
+            made = {**MADE, "made_from": {"settings": told, "inputs": {}}}
+            files.write_json(results / cell / f"{name}.json", made)
+    record.publish(results, config, place)
+    assert record.cells(place, "*") == [Cell("digits", "dc", "ConvNet", "1", 0)]
+    assert "| 90.0 | 1 |" in (place / "README.md").read_text()
+    assert (
+        f"{other}/run.json: left out, it is not of this config: settings: iterations 10 -> 1000"
+        in capsys.readouterr().err
+    )
+    more = "datasets: [digits]\nevaluation: {epochs: 5, models: 3}\n"
+    config.write_text(more)
+    with pytest.raises(InputError, match=r"no set is begun.*|is there already.*epochs 300 -> 5"):
+        record.publish(results, config, place)
+    assert (place / "config.yaml").read_text() != more
+    config.write_text("datasets: [digits]\nevaluation: {models: 3}\n")
+    record.publish(results, config, place)  # more networks are more of the same
+
+
+def test_networks_of_a_protocol_that_the_config_has_no_more(tmp_path, config):
+    place, results = tmp_path / "record", tmp_path / "results"
+    finish(results)
+    train(results, 50, "ConvNet.mine")
+    with pytest.raises(InputError, match="trained under protocol 'mine', which"):
+        record.publish(results, config, place)
+    assert not place.exists()
+    config.write_text("datasets: [digits]\nprotocols: {mine: {epochs: 3}}\n")
+    record.publish(results, config, place)
+    assert "| mine | 50.0 | 1 |" in (place / "README.md").read_text()
+
+
+def test_an_unfinished_set_goes_on_from_where_it_is_furthest(tmp_path, config):
+    place, here, far = tmp_path / "record", tmp_path / "here", tmp_path / "far"
+    begin(here, 77)
+    begin(far, 500)
+    record.publish(far, config, place)
+    record.publish(here, config, place)
+    record.restore(place, here)
+    assert record._iteration(here, Cell("digits", "dc", "ConvNet", "1", 0)) == 500
+    begin(here, 600)
+    assert record.restore(place, here) == 0
+    assert record._iteration(here, Cell("digits", "dc", "ConvNet", "1", 0)) == 600
 
 
 def test_a_record_takes_its_own_config(tmp_path, config):
