@@ -1,11 +1,10 @@
 """The same random change for all images of a class, real and synthetic (Zhao and Bilen 2021)."""
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 from torch import Tensor
-
-from dclib.training import augmentation
 
 
 class Siamese:
@@ -16,15 +15,15 @@ class Siamese:
     """
 
     def __init__(
-        self, kinds: Sequence[str], classes: int, device: torch.device, way: str = "dsa"
+        self, kinds: Sequence[str], classes: int, device: torch.device, way: ModuleType
     ) -> None:
         """Begin without a draw.
 
         Args:
             kinds: of augmentation; without any, images stay as they are.
-            way: whose they are, `dsa` or `idc`.
+            way: whose they are, a module of `dclib.training.augmentation`.
         """
-        self.kinds, self._classes, self._way = kinds, classes, augmentation.way(way)
+        self.kinds, self._classes, self._way = kinds, classes, way
         self._rows = {
             name: value.to(device) for name, value in self._drawn(torch.Generator()).items()
         }

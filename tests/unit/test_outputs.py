@@ -1,6 +1,8 @@
 """Sets, tables, figures and digests."""
 
 import re
+import subprocess
+import sys
 
 import matplotlib.image
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-from dclib import codebase, files
+from dclib import codebase, files, methods
 from dclib.applications.evaluation.protocols import PROTOCOLS
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
@@ -536,3 +538,30 @@ def test_accuracy_by_iteration_has_a_line_for_every_network():
         "dc, 1 per class, LeNet (n = 2)", "dc, 1 per class, LeNet on MLP (n = 2)",
         "dc, 1 per class, MLP (n = 2)", "dc, 1 per class, MLP on LeNet (n = 2)",
     ]  # fmt: skip
+
+
+MAKE = """
+import sys
+from dclib import codebase, devices, methods
+from dclib.data import sources
+from dclib.seeding import Streams
+
+name = sys.argv[1]
+body, settings = methods.body(name), methods.face(name).settings(iterations=1)
+data = sources.read({"source": "digits", "name": "digits"})
+before = set(sys.modules)
+made = body.create("MLP", settings, data, 1, devices.choose("cpu", 1))
+made.step(made.start(Streams(0)))
+known = codebase.files_of(body.__name__)
+for name in sys.modules.keys() - before:
+    if name.startswith("dclib.") and sys.modules[name].__file__ not in known:
+        print(name)
+"""
+
+
+@pytest.mark.parametrize("name", [n for n in methods.names() if methods.face(n).kind == "learnt"])
+def test_what_making_a_set_imports_late_is_in_the_digest_of_its_code(name):
+    """An import by name is not seen in the syntax tree."""
+    command = [sys.executable, "-c", MAKE, name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == ""

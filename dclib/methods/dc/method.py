@@ -22,7 +22,7 @@ class GradientMatching(Learning):
     """
 
     grows = GROWS
-    way = "dsa"
+    way = dsa
 
     def step(self, state: State) -> dict[str, Tensor]:
         """Match the gradients of one freshly initialised network along its training."""

@@ -15,6 +15,7 @@ from dclib.methods.learning import Learning, State
 from dclib.methods.siamese import Siamese
 from dclib.networks import names
 from dclib.networks import plans as networks
+from dclib.training.augmentation import dsa
 
 Found = TypeVar("Found")
 
@@ -54,7 +55,7 @@ class _Steps:
         self.network = method.fresh_network(0).requires_grad_(False)
         self.loss = torch.zeros((), dtype=self.dtype, device=self.device)
         self.match = graphs.Repeated(self._match, self.device)
-        self._siamese = Siamese(self.settings.augmentation, self.data.num_classes, self.device)
+        self._siamese = Siamese(self.settings.augmentation, self.data.num_classes, self.device, dsa)
         self._sizes: list[int] = []  # real images of every class, and which
         self._indices: Tensor
 

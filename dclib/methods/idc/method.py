@@ -17,6 +17,7 @@ from dclib.methods.dc.method import GradientMatching, Steps
 from dclib.methods.idc.settings import Settings
 from dclib.methods.learning import State
 from dclib.seeding import Streams
+from dclib.training.augmentation import idc
 from dclib.training.ensembles import Ensemble
 from dclib.training.examples import Examples
 from dclib.training.sgd import SGD, Variety
@@ -37,7 +38,7 @@ class Idc(GradientMatching):
     """The method `idc`. Its state holds pixels from 0 to 1."""
 
     settings: Settings
-    way = "idc"
+    way = idc
 
     def start(self, random: Streams) -> State:
         """Return the images to begin with, real ones or noise."""
