@@ -6,6 +6,7 @@ from typing import Any
 
 from dclib import conditions, methods
 from dclib.applications.evaluation import protocols
+from dclib.errors import InputError
 from dclib.networks import names as networks
 from dclib.pipeline.paths import Cell, Trained
 
@@ -77,7 +78,7 @@ def evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
             continue
         of_method = seeds if face.seeded else seeds[:1]
         if own:
-            of_method = _experiments(own, seeds)
+            of_method = _experiments(method, own, seeds)
         for ipc, seed in itertools.product(section["images_per_class"], of_method):
             pairs += [(Cell(name, method, network, str(ipc), seed), how) for how in tested]
     return list(dict.fromkeys(pairs))
@@ -107,10 +108,15 @@ def options_of(entry: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"source": entry["name"], **entry}
 
 
-def _experiments(imported: Mapping[str, Any], seeds: Sequence[int]) -> Sequence[int]:
+def _experiments(method: str, imported: Mapping[str, Any], seeds: Sequence[int]) -> Sequence[int]:
     """The seeds for which there are sets of somebody's: seed 0 is the first one of a file."""
-    if imported.get("experiments"):
-        return [seed for seed in seeds if seed < imported["experiments"]]
+    if count := imported.get("experiments"):
+        if min(seeds) >= count:
+            raise InputError(
+                f"config key 'imported.{method}.experiments': {count} sets are those of seeds 0 to "
+                f"{count - 1}, and seeds are {', '.join(map(str, seeds))}"
+            )
+        return [seed for seed in seeds if seed < count]
     return seeds if "{seed}" in imported["file"] else seeds[:1]
 
 

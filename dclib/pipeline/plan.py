@@ -125,6 +125,8 @@ class Plan:
         cell = Cell._make((*names, int(seed)))
         stem = wildcards.get(TESTED[1:-1])
         tested = None if stem is None else Trained.of(stem)
+        if tested and tested.stem != stem:
+            raise InputError(f"target: files of '{stem}' are called '{tested.stem}'")
         self.grid.check(cell, tested)
         if rule == "export":
             return self.export(cell)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dclib import provenance
+from dclib.data.sources.settings import Options, as_published
 from dclib.pipeline import paths
 from dclib.pipeline.aggregates import Aggregate, files
 from dclib.pipeline.expansion import Evaluation, key_of
@@ -44,6 +45,13 @@ def _compared(name: str, number: str, evaluations: Callable[[Grid], list[Evaluat
             "expected": grid.expected_models(evaluations(grid)),
             "changed": grid.changed(evaluations(grid)),
             "published": provenance.digest(PUBLISHED.read_text(encoding="utf-8")),
+            "altered": sorted(
+                {
+                    cell.dataset
+                    for cell, _ in evaluations(grid)
+                    if not as_published(Options(**grid.dataset(cell.dataset)))
+                }
+            ),
         },
     )
 

@@ -73,7 +73,10 @@ def evaluations(work: Work) -> None:
 def compared(work: Work) -> None:
     """Write the table of the paper that `number` in the settings names, beside what it says."""
     published = read_published(work.published)
-    published = published[published["table"] == work.settings["number"]]
+    published = published[
+        (published["table"] == work.settings["number"])
+        & ~published["dataset"].isin(work.settings["altered"])
+    ]
     table = compare(work.rows(), published, work.inputs["data"], work.settings["expected"])
     typesetting.write(table, work.outputs, COMPARED, changed=work.settings["changed"])
 
@@ -81,7 +84,7 @@ def compared(work: Work) -> None:
 def scored(work: Work) -> None:
     """Write DD-Ranking's scores of every set."""
     soft = set()
-    for path in work.inputs["set"]:
+    for path in work.inputs.get("set", ()):  # none where `whole` is the only method
         with safe_open(path, "np") as opened:
             if opened.get_slice("labels").get_dtype() != "I64":
                 cell, _ = Cell.of(path.relative_to(work.results))

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from dclib.errors import InputError
-from dclib.pipeline import settings
+from dclib.pipeline import settings, start
 from dclib.pipeline.grid import Grid
 from dclib.pipeline.paths import Cell, Trained
 
@@ -30,6 +30,16 @@ def test_the_papers_grid():
     models = made.expected_models(made.evaluations())
     # dsa, dm and idc under their own protocols as well, and random under each of these
     assert sum(models.values()) == 4 * (4 * 5 * (3 + 1 + 3 * 2) * 20 + 3 * 4 * 20 + 5)
+
+
+def test_sets_of_others_of_which_no_seed_has_one():
+    for methods in (["random", "theirs"], ["theirs", "dc"]):
+        told = {"theirs": {"file": "x.pt", "experiments": 5}}
+        change = {"methods": methods, "imported": told, **NO_TABLES, "overrides": {}}
+        assert len(grid(seeds=[7, 4], **change).cells()) == 4 * 4 * (2 + 1)
+        message = "'imported.theirs.experiments': 5 sets are those of seeds 0 to 4, and seeds are 7"
+        with pytest.raises(InputError, match=message):
+            grid(seeds=[7, 5], **change)
 
 
 def test_the_papers_other_tables():
@@ -113,6 +123,15 @@ def test_whole_is_trained_once_for_each_tested_network():
     assert [(cell.network, tested.network) for cell, tested in made.evaluations()] == [
         ("ConvNet", "ConvNet"), ("LeNet", "LeNet"), ("MLP", "MLP"),
     ]  # fmt: skip
+
+
+def test_the_usual_protocol_is_in_no_file_name():
+    plan, _ = start.plan(ROOT, [], {}, look=False)
+    cell = {**Cell("MNIST", "dc", "ConvNet", "1", 0)._asdict(), "seed": "0"}
+    made = plan.job("evaluate", {**cell, "eval_network": "ConvNet.dsa"})
+    assert made.files.outputs["rows"].endswith("/eval/ConvNet.dsa.csv")
+    with pytest.raises(InputError, match=r"files of 'ConvNet\.dc' are called 'ConvNet'"):
+        plan.job("evaluate", {**cell, "eval_network": "ConvNet.dc"})
 
 
 def test_null_leaves_a_table_out():

@@ -298,6 +298,31 @@ def test_accuracies_that_are_none_are_passed_over(chosen, tmp_path):
         assert not found.accuracies
 
 
+@pytest.mark.parametrize("odd", [28.3, -0.1, float("nan")])
+def test_accuracies_that_are_no_fractions_are_left_out(digits, chosen, tmp_path, caplog, odd):
+    """No table could be drawn up with them, after all networks are trained."""
+    content = {"data": [[chosen.images, chosen.labels]], "accs_all_exps": {"MLP": [0.5, odd]}}
+    torch.save(content, tmp_path / "x.pt")
+    made = method.load(tmp_path / "x.pt", Settings(file="x"), digits, IPC)
+    assert "authors_accuracies" not in made.metadata
+    assert f"x.pt: the accuracies in it are left out: {odd:g} is not from 0 to 1" in caplog.text
+
+
+def test_what_was_imported_is_imported_again(digits, tmp_path):
+    """Small images in one are stored as they are trained on, and these are more of a class."""
+    small = torch.rand(10, 1, 8, 8)
+    torch.save([small, torch.arange(10)], tmp_path / "data.pt")
+    made = method.load(tmp_path / "data.pt", Settings(file="x", factor=2), digits, 1)
+    made.save(tmp_path / "made.safetensors")
+    for again in (1, 2):
+        back = method.load(tmp_path / "made.safetensors", Settings(file="x"), digits, 1)
+        assert torch.equal(back.images, made.images), again
+        assert len(back.images) == 40
+        back.save(tmp_path / "made.safetensors")
+    with pytest.raises(InputError, match="has 40 images, not 8 of each of the 10 classes"):
+        method.load(tmp_path / "made.safetensors", Settings(file="x"), digits, 2)
+
+
 def test_nothing_of_an_npz_is_unpickled(digits, tmp_path):
     np.savez(tmp_path / "x.npz", images=np.array([Harmful()], dtype=object))
     with pytest.raises(InputError, match=r"no \.npz of numbers alone"):

@@ -1,5 +1,6 @@
 """Sets, tables, figures and digests."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 
 from dclib import codebase, files, methods
 from dclib.applications.evaluation.protocols import PROTOCOLS
+from dclib.data.sources.settings import Options, as_published
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
 from dclib.methods.random.method import select
@@ -142,6 +144,37 @@ def test_table1(grid, tmp_path):
     typesetting.write(table, outputs(tmp_path, "zero", "csv", "md", "tex"), "A title.")
     assert "+0.0" in (text := (tmp_path / "zero.md").read_text())
     assert "-0.0" not in text
+
+
+def test_a_part_of_a_data_set_is_not_what_was_published_of():
+    usual = Options(name="MNIST")
+    assert as_published(usual)
+    assert as_published(dataclasses.replace(usual, mean=(0.5,), std=(0.5,), split_seed=3))
+    for told in (
+        {"classes": (0, 1)}, {"max_per_class": 100}, {"validation": 0.1}, {"image_size": 16},
+        {"source": "folder", "path": "x"}, {"source": "FashionMNIST"}, {"name": "mine"},
+    ):  # fmt: skip
+        assert not as_published(Options(**{"name": "MNIST", "source": "MNIST", **told})), told
+
+
+def test_nothing_is_published_beside_a_part_of_a_data_set(grid, tmp_path):
+    paths, data = grid
+    expected = {
+        "/".join(key): 1
+        for key in tabulation.collect(paths, tmp_path)[tabulation.KEY].astype(str).to_numpy()
+    }
+    for altered, beside in (([], 4), (["MNIST"], 0)):
+        work = tabulation.Work(
+            {"number": "1", "expected": expected, "changed": {}, "altered": altered},
+            {"rows": paths, "data": data},
+            outputs(tmp_path, "t", "csv", "md", "tex"),
+            tmp_path,
+            ROOT / "resources/published.csv",
+        )
+        tabulation.compared(work)
+        table = pd.read_csv(tmp_path / "t.csv")
+        assert len(table) == 4
+        assert table["report"].notna().sum() == beside
 
 
 def test_what_was_published_under_another_training_is_beside_none():

@@ -4,10 +4,13 @@ import importlib.util
 import subprocess
 from hashlib import sha256
 
+import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 from dclib import files
+from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError
 from dclib.pipeline import settings
 from dclib.pipeline.grid import Grid
@@ -15,9 +18,15 @@ from dclib.pipeline.paths import Cell
 from dclib.provenance import digest
 from dclib.tensors import write_sealed
 
-spec = importlib.util.spec_from_file_location("record", ROOT / "benchmarks/record.py")
-record = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(record)
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+record, pictures = script("record"), script("pictures")
 
 BASE = settings.load([ROOT / "config.yaml"])
 CELL = "digits/dc/ConvNet/ipc-1/seed-0"
@@ -144,6 +153,26 @@ def test_an_unfinished_set_goes_on_from_where_it_is_furthest(tmp_path, config):
     begin(here, 600)
     assert record.restore(place, here) == 0
     assert record._iteration(here, Cell("digits", "dc", "ConvNet", "1", 0)) == 600
+
+
+@pytest.mark.parametrize("shape", [(16, 32), (32, 16), (16, 24), (8, 8)])
+def test_every_class_is_a_tile_of_the_picture(tmp_path, shape):
+    colours = torch.arange(18).view(6, 3) / 18
+    images = colours[:, :, None, None].expand(6, 3, *shape)
+    told = {"mean": [0.0] * 3, "std": [1.0] * 3, "class_names": ["a", "b"]}
+    made = SyntheticSet(images, torch.tensor([0, 0, 0, 1, 1, 1]), told)
+    made.save(tmp_path / "set.safetensors")
+    tiles = pictures.tiles(tmp_path / "set.safetensors")
+    assert len(tiles) == 2
+    for tile, colour in zip(tiles, colours[::3], strict=True):
+        assert tile.size == (pictures.SIDE, pictures.SIDE)
+        pixels = torch.tensor(np.array(tile)) / 255
+        around = torch.tensor(pictures.AROUND) / 255
+        of_it = (pixels - colour).abs().amax(2) < 0.01
+        beside = (pixels - around).abs().amax(2) < 0.01
+        assert (of_it | beside).all()
+        height, width = (side * pictures.SIDE // max(shape) for side in shape)
+        assert abs(int(of_it.sum()) - height * width) <= pictures.SIDE
 
 
 def test_a_record_takes_its_own_config(tmp_path, config):

@@ -159,6 +159,9 @@ def test_grids_without_a_learnt_set(tmp_path):
     rules = {rule for rule, _ in project.planned()}
     assert "figure2_accuracy" in rules
     assert "figure1_condensed_sets" not in rules
+    project.snakemake("--cores", "2", "all")
+    assert project.planned() == set()
+    assert (project.root / "results/tables/scores.csv").read_text().count("\n") == 3
 
 
 def test_the_other_tables_are_planned(tmp_path):

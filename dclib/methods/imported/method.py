@@ -65,7 +65,9 @@ def load(
                 f"{path}: {kind} says itself what its images and labels are; leave out "
                 f"{', '.join(sorted(told))}"
             )
-        return _checked(path, _sorted(one.ready.fitted(data)), ipc * one.ready.factor**2)
+        # One that was imported as small images in one was stored as these.
+        factor = max(one.ready.factor, int(one.ready.metadata.get("imported_factor", 1)))
+        return _checked(path, _sorted(one.ready.fitted(data)), ipc * factor**2)
     images = _decoded(path, one.images, data, settings.factor)
     labels = _labels(path, one, data, settings, ipc)
     labels = tiles.seen(labels, settings.factor)
@@ -90,10 +92,16 @@ def load(
     made = SyntheticSet(
         images,
         labels,
-        {"mean": [*mean], "std": [*std], "class_names": [*names], "imported_from": path.name},
+        {
+            "mean": [*mean], "std": [*std], "class_names": [*names], "imported_from": path.name,
+            "imported_factor": settings.factor,
+        },
         parameters={} if lr is None else {"lr": lr},
-    ).fitted(data)
-    if one.accuracies:
+    ).fitted(data)  # fmt: skip
+    odd = [value for values in one.accuracies.values() for value in values if not 0 <= value <= 1]
+    if odd:
+        log.warning("%s: the accuracies in it are left out: %g is not from 0 to 1", path, odd[0])
+    elif one.accuracies:
         own = {name: [100 * value for value in values] for name, values in one.accuracies.items()}
         made = made.with_metadata(authors_accuracies=own)
     return _checked(path, _sorted(made), ipc * settings.factor**2)
