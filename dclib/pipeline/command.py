@@ -80,7 +80,10 @@ def run(words: Sequence[str]) -> None:
         InputError: there is no Snakemake, or nothing to run.
     """
     if importlib.util.find_spec("snakemake") is None:
-        raise InputError("Snakemake is not installed, which `pip install 'dclib[workflow]'` does")
+        raise InputError(
+            "Snakemake is not installed; it comes with `pip install '.[workflow]'` in a checkout, or"
+            " with `'FILE[workflow]'` of a wheel"
+        )
     command = [sys.executable, "-m", "snakemake", *arranged(words)]
     sys.stdout.flush()
     os.execv(sys.executable, command)

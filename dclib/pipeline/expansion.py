@@ -68,7 +68,7 @@ def evaluations(section: Mapping[str, Any]) -> list[Evaluation]:
         face = methods.face(base(method, section["imported"]))
         authors = _beside(section) if method == RANDOM else (_own(method, section),)
         tested = [
-            Trained(twin(network if each == SAME else each), protocol)
+            Trained(twin(network) if each == SAME else each, protocol)
             for each in section["evaluation_networks"]
             for told in section["protocols"]
             for protocol in protocols.expanded(told, authors)

@@ -494,6 +494,12 @@ def test_same_is_the_instance_norm_twin():
         "ResNet18BN_AP": "ResNet18",
         "ConvNet-batchnorm": "ConvNet-batchnorm",
     }
+    made = grid(networks=["VGG11BN"], methods=["dc", "whole"], seeds=[0], images_per_class=[1],
+                datasets=["MNIST"], evaluation={"networks": ["same", "VGG11BN"]},
+                **NO_TABLES, overrides={})  # fmt: skip
+    assert [(cell.network, tested.network) for cell, tested in made.evaluations()] == [
+        ("VGG11BN", "VGG11"), ("VGG11BN", "VGG11BN"), ("VGG11", "VGG11"), ("VGG11BN", "VGG11BN"),
+    ]  # fmt: skip
 
 
 def test_own_data_sets():
