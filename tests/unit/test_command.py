@@ -86,7 +86,7 @@ def test_no_grid_is_begun_by_mistake(tmp_path, monkeypatch):
         command.arranged(["all"])
     assert command.arranged(["--help"])[-1] == "--help"
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'dclib\[workflow\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[workflow\]'"):
         command.run([])
 
 
