@@ -20,7 +20,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,19 @@ from dclib.applications.evaluation.protocols import DEFAULT, PROTOCOLS
 from dclib.errors import InputError
 from dclib.networks import names as networks
 from dclib.pipeline import documents, expansion, faults, overrides, settings, tabulation
-from dclib.pipeline.cell_settings import CellSettings
+from dclib.pipeline.cell_settings import FREE, CellSettings
 from dclib.pipeline.description import DIGESTS, MADE_FROM
 from dclib.pipeline.paths import Cell, Trained
 from dclib.pipeline.staleness import differences
+from dclib.pipeline.tables import as_published
 from dclib.tensors import read_sealed
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "benchmarks/records"
 LARGEST = 200_000  # bytes of a set that is published here
 # What is kept of a cell; of an unfinished one, what it goes on from.
-OF_SET = ("set.safetensors", "set.png", "run.json", "trace.csv")
+TELLING = ("run.json", "trace.csv")
+OF_SET = ("set.safetensors", "set.png", *TELLING)
 TESTED = "eval/[!.]*.json"  # what begins with a dot was not written to its end
 OF_NETWORKS = ("eval/[!.]*.csv", TESTED)
 UNFINISHED = "checkpoint.safetensors"
@@ -71,7 +73,6 @@ class _Asked(CellSettings):
         face = methods.face(self.base(cell.method))
         if tested:
             told = trained.relevant(trained.Settings(**self.evaluation(cell, tested)), face.recipe)
-            told = {name: value for name, value in told.items() if name not in trained.GROWS}
         elif face.kind == "imported":
             told = dict(self.imported(cell.method))
         else:
@@ -124,20 +125,25 @@ def publish(results: Path, config: Path, folder: Path) -> None:
             "name; allowed is the config of their grid"
         )
     replaced = [cell for cell in done if _differs(results, folder, cell)]
-    for path in sorted(path for part in ("run.json", TESTED) for path in folder.rglob(part)):
-        cell, made = _cell(path), results / path.relative_to(folder)
-        again = made in tested or (path.name == "run.json" and cell in done)
-        if cell not in replaced and not again and (why := _other_settings(path, grid)):
+    made = [results / cell.folder / "run.json" for cell in done] + tested
+    kept = [
+        path
+        for path in sorted(path for part in ("run.json", TESTED) for path in folder.rglob(part))
+        if _cell(path) not in replaced and results / path.relative_to(folder) not in made
+    ]
+    for path in kept:
+        if why := _unlike(_settings(path), grid.settings_of(_cell(path), _tested(path))):
             raise InputError(
                 f"{path}: is there already, and is not of {config}: {why}; allowed is another name "
                 "for the record, or to make it anew"
             )
+    _refuse_unlike([*kept, *made])
     for cell in done:
         (folder / cell.folder / UNFINISHED).unlink(missing_ok=True)
         if cell in replaced:
             shutil.rmtree(folder / cell.folder)  # with what was trained on another set
-        if _small(results / cell.folder / "set.safetensors"):
-            _copy(results, folder, cell, OF_SET)
+        small = _small(results / cell.folder / "set.safetensors")
+        _copy(results, folder, cell, OF_SET if small else TELLING)
     for path in tested:
         of_it = (f"eval/{path.stem}{end}" for end in (".csv", ".curve.csv", ".json"))
         _copy(results, folder, _cell(path), of_it)
@@ -145,7 +151,7 @@ def publish(results: Path, config: Path, folder: Path) -> None:
         finished = cell in done or (folder / cell.folder / "run.json").exists()
         if not finished and _iteration(results, cell) > _iteration(folder, cell):
             _copy(results, folder, cell, (UNFINISHED,))
-    found, begun = cells(folder, "run.json"), cells(folder, UNFINISHED)
+    found, begun = cells(folder, "set.safetensors"), cells(folder, UNFINISHED)
     paths = sorted(folder.glob(f"*/*/*/ipc-*/seed-*/{TESTED}"))
     files.write_text(folder / "config.yaml", written)
     if found:
@@ -154,7 +160,9 @@ def publish(results: Path, config: Path, folder: Path) -> None:
         files.write_text(folder / "evaluate.yaml", again)
     told = folder / "record.json"
     before = files.read_json(told) if told.exists() else {}
-    made = [files.read_json(folder / cell.folder / "run.json") for cell in found]
+    sets = [
+        files.read_json(folder / cell.folder / "run.json") for cell in cells(folder, "run.json")
+    ]
     evaluated = [files.read_json(path) for path in paths]
     # Of the code around the results, which made them; where there is none, of this.
     commit = provenance.commit(results.resolve().parent) or provenance.commit()
@@ -162,15 +170,15 @@ def publish(results: Path, config: Path, folder: Path) -> None:
         told,
         {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "commits": sorted({str(each.get("commit", "")) for each in (*made, *evaluated)}),
+            "commits": sorted({str(each.get("commit", "")) for each in (*sets, *evaluated)}),
             "published_on": [*dict.fromkeys([*before.get("published_on", []), _machine()])],
-            "devices": sorted({str(each.get("device", "cpu")) for each in (*made, *evaluated)}),
+            "devices": sorted({str(each.get("device", "cpu")) for each in (*sets, *evaluated)}),
             "versions": {
-                part: ", ".join(sorted({each["versions"][part] for each in (*made, *evaluated)}))
+                part: ", ".join(sorted({each["versions"][part] for each in (*sets, *evaluated)}))
                 for part in ("dclib", "python", "torch")
             },
             "seconds": {
-                "sets": round(sum(each["seconds"] for each in made)),
+                "sets": round(sum(each["seconds"] for each in sets)),
                 "evaluations": round(sum(each["seconds"] for each in evaluated)),
             },
             "unfinished": [_unfinished(folder, cell, before, commit) for cell in begun],
@@ -181,7 +189,9 @@ def publish(results: Path, config: Path, folder: Path) -> None:
     (folder / "evaluations.csv").unlink(missing_ok=True)  # it may be of sets that are replaced
     if evaluations is not None:
         files.write_text(folder / "evaluations.csv", evaluations.to_csv(index=False))
-    files.write_text(folder / "README.md", page(folder, evaluations))
+    entries = map(expansion.options_of, _entries(recorded, asked).values())
+    altered = [each["name"] for each in entries if not as_published(each)]
+    files.write_text(folder / "README.md", page(folder, evaluations, altered))
 
 
 def _copy(
@@ -322,9 +332,14 @@ def _products(own: list[Cell]) -> list[list[list[Any]]]:
     ]
 
 
-def page(folder: Path, evaluations: pd.DataFrame | None) -> str:
-    """Return the page of a record: its table, beside what is published."""
+def page(folder: Path, evaluations: pd.DataFrame | None, altered: Collection[str]) -> str:
+    """Return the page of a record: its table, beside what is published.
+
+    Args:
+        altered: data sets of which nothing is published.
+    """
     published = tabulation.read_published(ROOT / "resources/published.csv")
+    published = published[~published["dataset"].isin(altered)]
     told = json.loads((folder / "record.json").read_text())
     lines = [f"# {folder.name}\n"]
     if told["unfinished"]:
@@ -365,8 +380,7 @@ def page(folder: Path, evaluations: pd.DataFrame | None) -> str:
 def restore(folder: Path, results: Path) -> int:
     """Put the files of a record where a grid has them, and return of how many cells.
 
-    None that is there is overwritten, but by what an unfinished set goes on from, if that is
-    further.
+    None that is there is overwritten, but by a further state of the same computation.
 
     Raises:
         InputError: there is no record.
@@ -375,12 +389,30 @@ def restore(folder: Path, results: Path) -> int:
         raise InputError(f"{folder}: is no record, it has no record.json")
     count = 0
     for cell in cells(folder, "**/*"):
-        copied = _copy(folder, results, cell, (*OF_SET, *OF_NETWORKS), again=False)
-        finished = (results / cell.folder / "run.json").exists()
-        if not finished and _iteration(folder, cell) > _iteration(results, cell):
+        of_set = OF_SET if (folder / cell.folder / "set.safetensors").exists() else ()
+        copied = _copy(folder, results, cell, (*of_set, *OF_NETWORKS), again=False)
+        if not (results / cell.folder / "set.safetensors").exists() and _further(
+            folder, results, cell
+        ):
             copied |= _copy(folder, results, cell, (UNFINISHED,))
         count += copied
     return count
+
+
+def _further(folder: Path, results: Path, cell: Cell) -> bool:
+    """Whether an unfinished set is further in a record than here, by the same computation."""
+    theirs, own = (place / cell.folder / UNFINISHED for place in (folder, results))
+    if not theirs.exists():
+        return False
+    try:
+        here = read_sealed(own)[1] if own.exists() else None
+    except InputError:  # nothing can go on from it
+        here = None
+    there = read_sealed(theirs)[1]
+    if here is None or here.get("digest") == there.get("digest"):
+        return here is None or there["progress"]["iteration"] > here["progress"]["iteration"]
+    print(f"{own}: stays, it is of other settings, code or data than the record's", file=sys.stderr)
+    return False
 
 
 def commits(folder: Path) -> list[str]:
@@ -417,27 +449,55 @@ def _cell(path: Path) -> Cell:
 
 
 def _differs(results: Path, folder: Path, cell: Cell) -> bool:
-    """Whether a record has another set of a cell than there is now."""
-    made, kept = (place / cell.folder / "set.safetensors" for place in (results, folder))
-    return kept.exists() and kept.read_bytes() != made.read_bytes()
+    """Whether a record has another set of a cell than there is now, or had it in mind."""
+    made, kept = (place / cell.folder for place in (results, folder))
+    if (kept / "set.safetensors").exists():
+        return (kept / "set.safetensors").read_bytes() != (made / "set.safetensors").read_bytes()
+    return (kept / "run.json").exists() and _told(kept / "run.json", DIGESTS) != _told(
+        made / "run.json", DIGESTS
+    )
 
 
-def _other_settings(record: Path, asked: _Asked) -> str:
-    """Return in which settings something differs from what is asked for, in words.
+def _told(record: Path, part: str) -> dict[str, Any]:
+    told: dict[str, Any] = files.read_json(record).get(part) or {}
+    return told
 
-    The seeds of a cell become one row. What stands on one side only is of another version of the
-    code; more networks are more of the same.
+
+def _unlike(was: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Return in which settings two things differ that become one row, in words.
+
+    What stands on one side only is of another version of the code.
     """
-    told = files.read_json(record).get(MADE_FROM, {}).get("settings", {})
-    tested = Trained.of(record.stem) if record.parent.name == "eval" else None
-    wanted = asked.settings_of(_cell(record), tested)
-    both = told.keys() & wanted.keys()
-    was, now = ({"settings": {name: of[name] for name in both}} for of in (told, wanted))
-    return differences(was, {"cell": {}, **now})
+    both = (was.keys() & wanted.keys()) - FREE
+    old, new = ({"settings": {name: of[name] for name in both}} for of in (was, wanted))
+    return differences(old, {"cell": {}, **new})
+
+
+def _tested(record: Path) -> Trained | None:
+    """Return what a record of networks is of; nothing of that of a set."""
+    return Trained.of(record.stem) if record.parent.name == "eval" else None
+
+
+def _settings(record: Path) -> dict[str, Any]:
+    told: dict[str, Any] = _told(record, MADE_FROM).get("settings", {})
+    return told
+
+
+def _refuse_unlike(records: Iterable[Path]) -> None:
+    """Refuse to put into one row what was made with different settings."""
+    first: dict[Any, Path] = {}
+    for record in records:
+        one = first.setdefault((_cell(record)._replace(seed=0), _tested(record)), record)
+        if why := _unlike(_settings(one), _settings(record)):
+            raise InputError(
+                f"{record}: differs from {one}, and would be in one row with it: {why}; allowed is "
+                "what was made with one config, or another name for the record"
+            )
 
 
 def _as_asked(record: Path, asked: _Asked) -> bool:
-    if not (why := _other_settings(record, asked)):
+    wanted = asked.settings_of(_cell(record), _tested(record))
+    if not (why := _unlike(_settings(record), wanted)):
         return True
     print(f"{record}: left out, it is not of this config: {why}", file=sys.stderr)
     return False

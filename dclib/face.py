@@ -232,6 +232,7 @@ def load_set(
     _, found = formats.read(place)
     one = found[min(experiment, len(found) - 1)]
     ipc = len(one.ready.images if one.ready else one.images) // data.num_classes
+    ipc //= imported.taken_apart(one.ready) if one.ready else 1
     made = imported.load(
         place, chosen, data, ipc, experiment, lambda images: Whitening.fit(data).invert(images)
     )

@@ -15,6 +15,9 @@ from dclib.pipeline.expansion import Evaluation, base, point_of
 from dclib.pipeline.paths import Cell, Trained
 from dclib.teachers.reference import settings as reference
 
+# How many networks there are, and how and when they are tested: no part of a protocol.
+FREE = {"models", "curve_points", "precision"}
+
 
 class CellSettings:
     """What a configuration says of each cell: defaults, its sections, its overrides.
@@ -122,11 +125,8 @@ class CellSettings:
         return ordinary and settings.labels == "teacher"
 
     def changed(self, evaluations: Iterable[Evaluation]) -> dict[str, list[str]]:
-        """Return which settings of known protocols this configuration changes, by protocol.
-
-        How many networks there are, and how and when they are tested, is no part of a protocol.
-        """
-        free, found = {"models", "curve_points", "precision"}, dict[str, set[str]]()
+        """Return which settings of known protocols this configuration changes, by protocol."""
+        found = dict[str, set[str]]()
         for cell, tested in evaluations:
             if tested.protocol in self._own_protocols:
                 continue
@@ -136,7 +136,7 @@ class CellSettings:
             own = self.evaluation(cell, tested)
             recipe = methods.face(self.base(cell.method)).recipe
             wanted = evaluation.relevant(evaluation.Settings(**own), recipe)
-            names = {name for name in wanted if own[name] != usual[name]} - free
+            names = {name for name in wanted if own[name] != usual[name]} - FREE
             found.setdefault(tested.protocol, set()).update(names)
         return {name: sorted(changes) for name, changes in found.items() if changes}
 

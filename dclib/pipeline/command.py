@@ -81,8 +81,8 @@ def run(words: Sequence[str]) -> None:
     """
     if importlib.util.find_spec("snakemake") is None:
         raise InputError(
-            "Snakemake is not installed; it comes with `pip install '.[workflow]'` in a checkout, or"
-            " with `'FILE[workflow]'` of a wheel"
+            "Snakemake is not installed; it comes with `pip install '.[workflow]'` in a checkout, "
+            "or with `'FILE[workflow]'` of a wheel"
         )
     command = [sys.executable, "-m", "snakemake", *arranged(words)]
     sys.stdout.flush()

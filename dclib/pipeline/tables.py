@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dclib import provenance
-from dclib.data.sources.settings import Options, as_published
+from dclib.data import sources
 from dclib.pipeline import paths
 from dclib.pipeline.aggregates import Aggregate, files
 from dclib.pipeline.expansion import Evaluation, key_of
@@ -34,6 +34,20 @@ def _described(
     )
 
 
+def as_published(options: Mapping[str, Any]) -> bool:
+    """Return whether a data set is all of the public one of its name, in its size.
+
+    Args:
+        options: as `dclib.data.sources.look` takes them.
+    """
+    name = options["name"]
+    if name != options["source"] or name not in sources.without_path():
+        return False
+    if any(options.get(key) for key in ("classes", "max_per_class", "validation")):
+        return False
+    return sources.look(options).image_size == sources.look({"name": name}).image_size
+
+
 def _compared(name: str, number: str, evaluations: Callable[[Grid], list[Evaluation]]) -> Aggregate:
     """A table beside what the published one of this number says."""
     return _described(
@@ -49,7 +63,7 @@ def _compared(name: str, number: str, evaluations: Callable[[Grid], list[Evaluat
                 {
                     cell.dataset
                     for cell, _ in evaluations(grid)
-                    if not as_published(Options(**grid.dataset(cell.dataset)))
+                    if not as_published(grid.dataset(cell.dataset))
                 }
             ),
         },

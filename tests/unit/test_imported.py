@@ -319,6 +319,13 @@ def test_what_was_imported_is_imported_again(digits, tmp_path):
         assert torch.equal(back.images, made.images), again
         assert len(back.images) == 40
         back.save(tmp_path / "made.safetensors")
+    read = dclib.load_set(tmp_path / "made.safetensors", digits)
+    assert torch.equal(read.images, made.images)
+    assert read.metadata["ipc"] == 1
+    for odd in (None, [2], "x", -2):
+        made.with_metadata(imported_factor=odd).save(tmp_path / "odd.safetensors")
+        with pytest.raises(InputError, match="has 40 images, not 1 of each of"):
+            method.load(tmp_path / "odd.safetensors", Settings(file="x"), digits, 1)
     with pytest.raises(InputError, match="has 40 images, not 8 of each of the 10 classes"):
         method.load(tmp_path / "made.safetensors", Settings(file="x"), digits, 2)
 

@@ -1,6 +1,7 @@
 """What is published of a grid's files, and put back; tests/workflow has a grid that is computed."""
 
 import importlib.util
+import shutil
 import subprocess
 from hashlib import sha256
 
@@ -30,6 +31,7 @@ record, pictures = script("record"), script("pictures")
 
 BASE = settings.load([ROOT / "config.yaml"])
 CELL = "digits/dc/ConvNet/ipc-1/seed-0"
+NO_TABLES = "table2: null\ncross_architecture: null\nablations: null\n"
 MADE = {"commit": "c", "device": "cpu", "seconds": 1, "versions": dict.fromkeys(
     ("dclib", "python", "torch"), "1")}  # fmt: skip
 
@@ -58,9 +60,10 @@ def asked(place):
     return made, [(cell.folder, how.stem) for cell, how in made.all_evaluations()]
 
 
-def begin(results, iteration):
+def begin(results, iteration, code="x"):
     (results / CELL).mkdir(parents=True, exist_ok=True)
-    write_sealed(results / CELL / record.UNFINISHED, {}, {"progress": {"iteration": iteration}})
+    told = {"progress": {"iteration": iteration}, "digest": code}
+    write_sealed(results / CELL / record.UNFINISHED, {}, told)
 
 
 def test_what_was_begun_and_is_finished_is_no_more_begun(tmp_path, config):
@@ -123,11 +126,52 @@ def test_sets_of_other_settings_are_not_pooled(tmp_path, config, capsys):
     )
     more = "datasets: [digits]\nevaluation: {epochs: 5, models: 3}\n"
     config.write_text(more)
-    with pytest.raises(InputError, match=r"no set is begun.*|is there already.*epochs 300 -> 5"):
+    with pytest.raises(InputError, match=r"is there already, and is not of .*epochs 300 -> 5"):
         record.publish(results, config, place)
     assert (place / "config.yaml").read_text() != more
-    config.write_text("datasets: [digits]\nevaluation: {models: 3}\n")
-    record.publish(results, config, place)  # more networks are more of the same
+    config.write_text("datasets: [digits]\nevaluation: {models: 3, curve_points: 1}\n")
+    record.publish(results, config, place)  # more networks, and more often tested, are the same
+    files.write_json(results / CELL / "eval/MLP.json", made)  # which the config does not name
+    files.write_text(results / CELL / "eval/MLP.csv", "model,test_accuracy\n0,90\n")
+    shutil.copytree(results / CELL, results / CELL.replace("seed-0", "seed-2"))
+    told = {"settings": {"epochs": 3}, "inputs": {}}
+    files.write_json(results / CELL / "eval/MLP.json", {**MADE, "made_from": told})
+    with pytest.raises(InputError, match=r"seed-2/eval/MLP.json: differs from .*epochs 3 -> 300"):
+        record.publish(results, config, place)
+
+
+def test_what_made_a_set_that_is_too_large_is_published(tmp_path, config, monkeypatch):
+    """And rows of it are gone with it, as of others."""
+    place, results = tmp_path / "record", tmp_path / "results"
+    monkeypatch.setattr(record, "LARGEST", 4)
+    for iterations, accuracy in ((1000, 90), (10, 50)):
+        finish(results)
+        told = {"settings": {"lr_img": iterations}, "inputs": {}}
+        files.write_json(
+            results / CELL / "run.json",
+            {**MADE, "made_from": told, "files": {"set": str(accuracy)}},
+        )
+        monkeypatch.setattr(record, "_whole", lambda *paths: True)
+        train(results, accuracy)
+        config.write_text(f"datasets: [digits]\ncondensation: {{dc: {{lr_img: {iterations}}}}}\n")
+        record.publish(results, config, place)
+        assert [path.name for path in (place / CELL).glob("*.*")] == ["run.json"]
+        assert not (place / "evaluate.yaml").exists()
+        assert f"| {accuracy}.0 | 1 |" in (place / "README.md").read_text()
+        (results / CELL / "eval/ConvNet.csv").unlink()
+    record.publish(results, config, place)
+    assert record.restore(place, tmp_path / "again") == 1
+    assert not (tmp_path / "again" / CELL / "run.json").exists()
+
+
+def test_nothing_is_published_of_a_part_of_a_data_set(tmp_path, config):
+    cell = CELL.replace("digits", "MNIST")
+    finish(tmp_path / "results", cell)
+    train(tmp_path / "results", 99, cell=cell)
+    for entry, beside in (("MNIST", True), ("{name: MNIST, classes: [0, 1]}", False)):
+        config.write_text(f"datasets: [{entry}]\n{NO_TABLES}")
+        record.publish(tmp_path / "results", config, tmp_path / "record")
+        assert ("91.7 ± 0.5" in (tmp_path / "record/README.md").read_text()) == beside
 
 
 def test_networks_of_a_protocol_that_the_config_has_no_more(tmp_path, config):
@@ -142,7 +186,7 @@ def test_networks_of_a_protocol_that_the_config_has_no_more(tmp_path, config):
     assert "| mine | 50.0 | 1 |" in (place / "README.md").read_text()
 
 
-def test_an_unfinished_set_goes_on_from_where_it_is_furthest(tmp_path, config):
+def test_an_unfinished_set_goes_on_from_where_it_is_furthest(tmp_path, config, capsys):
     place, here, far = tmp_path / "record", tmp_path / "here", tmp_path / "far"
     begin(here, 77)
     begin(far, 500)
@@ -150,9 +194,14 @@ def test_an_unfinished_set_goes_on_from_where_it_is_furthest(tmp_path, config):
     record.publish(here, config, place)
     record.restore(place, here)
     assert record._iteration(here, Cell("digits", "dc", "ConvNet", "1", 0)) == 500
-    begin(here, 600)
-    assert record.restore(place, here) == 0
-    assert record._iteration(here, Cell("digits", "dc", "ConvNet", "1", 0)) == 600
+    for iteration, code in ((600, "x"), (12, "y")):  # further, or of another computation
+        begin(here, iteration, code)
+        assert record.restore(place, here) == 0
+        assert record._iteration(here, Cell("digits", "dc", "ConvNet", "1", 0)) == iteration
+    assert "checkpoint.safetensors: stays, it is of other settings" in capsys.readouterr().err
+    (here / CELL / record.UNFINISHED).write_bytes(b"cut short")
+    assert record.restore(place, here) == 1
+    assert record._iteration(here, Cell("digits", "dc", "ConvNet", "1", 0)) == 500
 
 
 @pytest.mark.parametrize("shape", [(16, 32), (32, 16), (16, 24), (8, 8)])

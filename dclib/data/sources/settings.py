@@ -153,13 +153,3 @@ def relevant(options: Options) -> dict[str, Any]:
     if not held_out and not isinstance(options.test, float):
         idle.add("split_seed")
     return without(options, idle)
-
-
-def as_published(options: Options) -> bool:
-    """Return whether these are the images and classes of the public data set of this name."""
-    usual = Options(name=options.source)
-    own, others = (
-        {key: value for key, value in relevant(each).items() if key not in ("mean", "std")}
-        for each in (options, usual)
-    )
-    return options.name == options.source and own == others

@@ -65,9 +65,8 @@ def load(
                 f"{path}: {kind} says itself what its images and labels are; leave out "
                 f"{', '.join(sorted(told))}"
             )
-        # One that was imported as small images in one was stored as these.
-        factor = max(one.ready.factor, int(one.ready.metadata.get("imported_factor", 1)))
-        return _checked(path, _sorted(one.ready.fitted(data)), ipc * factor**2)
+        many = ipc * one.ready.factor**2 * taken_apart(one.ready)
+        return _checked(path, _sorted(one.ready.fitted(data)), many)
     images = _decoded(path, one.images, data, settings.factor)
     labels = _labels(path, one, data, settings, ipc)
     labels = tiles.seen(labels, settings.factor)
@@ -105,6 +104,12 @@ def load(
         own = {name: [100 * value for value in values] for name, values in one.accuracies.items()}
         made = made.with_metadata(authors_accuracies=own)
     return _checked(path, _sorted(made), ipc * settings.factor**2)
+
+
+def taken_apart(made: SyntheticSet) -> int:
+    """Return how many images of a set stood in one before it was imported."""
+    told = made.metadata.get("imported_factor", 1)
+    return told**2 if isinstance(told, int) and told > 0 else 1
 
 
 def _statistics(
