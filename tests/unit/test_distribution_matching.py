@@ -31,7 +31,7 @@ def arguments(name, kinds=dsa.KINDS, side=16):
     generator = torch.Generator().manual_seed(1)
     real = [torch.randn(n, 3, side, side, generator=generator, dtype=DOUBLE) for n in SIZES]
     synthetic = torch.randn(3, 2, 3, side, side, generator=generator, dtype=DOUBLE)
-    change = Siamese(kinds, 3, CPU)
+    change = Siamese(kinds, 3, CPU, dsa)
     change.draw(generator)
     torch.manual_seed(2)
     network = networks.build(name, 3, (side, side), 3).double().requires_grad_(False)

@@ -16,6 +16,7 @@ from dclib.networks import names
 from dclib.pipeline.grid import Grid
 from dclib.pipeline.paths import Cell
 from dclib.seeding import Streams
+from dclib.training.augmentation import dsa
 from dclib.training.kinds import KINDS
 
 DOUBLE, CPU = torch.float64, torch.device("cpu")
@@ -61,7 +62,7 @@ def test_two_whole_iterations_agree_with_the_plain_loop(tiny, network, factor, e
 
 def test_all_images_of_a_class_are_changed_alike_and_other_classes_otherwise():
     """Changes that are alike commute with differences; only contrast and brightness add."""
-    siamese = Siamese(KINDS["dsa"], 4, CPU)
+    siamese = Siamese(KINDS["dsa"], 4, CPU, dsa)
     siamese.draw(torch.Generator().manual_seed(5))
     random = torch.Generator().manual_seed(1)
     real = list(torch.randn(4, 3, 1, 8, 8, generator=random, dtype=DOUBLE))
@@ -73,7 +74,7 @@ def test_all_images_of_a_class_are_changed_alike_and_other_classes_otherwise():
     assert len({tuple(one.flatten().tolist()) for one in same}) == 4
     # One class alone, by its place.
     assert torch.equal(siamese([real[2]], first=2)[0], siamese(real)[2])
-    assert Siamese((), 4, CPU)(real)[0] is real[0]
+    assert Siamese((), 4, CPU, dsa)(real)[0] is real[0]
 
 
 def test_it_is_dc_where_nothing_differs(tiny):

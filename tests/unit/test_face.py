@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -461,6 +462,8 @@ def test_what_a_notebook_shows(digits):
 
 def test_there_is_a_bar_in_a_notebook_though_it_is_no_terminal(digits, monkeypatch):
     stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    unhurried = functools.partial(runner.tqdm, mininterval=0)  # else quick steps are passed over
+    monkeypatch.setattr(runner, "tqdm", unhurried)
     for shown in (stream, io.StringIO()):
         monkeypatch.setattr(sys, "stderr", shown)
         dclib.condense(digits, "dc", 1, "ConvNet-width4", **FAST)
