@@ -340,6 +340,7 @@ def _run(
             checkpoint=checkpoint or Path(folder, "checkpoint.safetensors"),
             digest=codebase.digest(type(work).__module__),
             checkpoint_seconds=60.0 if checkpoint else math.inf,
+            replaces=False,
             description=description,
             **more,
         )

@@ -142,6 +142,7 @@ def run(
     description: str = "",
     kept: str | Path | None = None,
     earlier: Sequence[str | Path] = (),
+    replaces: bool = True,
     first_of_more: bool = False,
 ) -> tuple[Result, Progress]:
     """Do all steps of `work`, going on from a checkpoint if one fits; return its result.
@@ -162,15 +163,21 @@ def run(
         kept: where the state after the last step is left as well, for a work that differs in
             nothing but more steps to go on from.
         earlier: where runs of fewer steps have left their states, the latest first.
+        replaces: whether the checkpoint may be written over another file.
         first_of_more: whether the result of few steps can be told from the state after more.
 
     Raises:
         Interrupted: a signal came; a checkpoint was left.
         InputError: the work refuses its data or settings, the loss is not finite, or the checkpoint
-            is damaged.
+            is damaged or may not be written.
     """
     checkpoint, iterations = Path(checkpoint), work.iterations
     digest = provenance.digest(digest, work.identity, random.key)
+    if not replaces and checkpoint.exists() and _fitting(checkpoint, digest, logging.DEBUG) is None:
+        raise InputError(
+            f"{checkpoint}: is there, and is no checkpoint of this computation, with these "
+            "settings, code and data; allowed is another file, or delete it"
+        )
     last = None if first_of_more else iterations
     state = work.start(random)
     found = _furthest(checkpoint, [Path(p) for p in (kept, *earlier) if p], digest, last)

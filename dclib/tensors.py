@@ -111,7 +111,8 @@ def fingerprint(*tensors: Tensor) -> str:
     seal = Seal()
     for tensor in tensors:
         seal.begin(tensor.dtype, tuple(tensor.shape))
-        seal.update(tensor.detach().cpu().contiguous().numpy().data)
+        # Bytes, since NumPy does not know every type.
+        seal.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
     return seal.hexdigest()
 
 

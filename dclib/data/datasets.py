@@ -64,7 +64,8 @@ class ImageDataset:
         for name in ("mean", "std", "class_names"):
             given = getattr(self, name)
             if isinstance(given, list) or hasattr(given, "tolist"):
-                object.__setattr__(self, name, tuple(getattr(given, "tolist", given.copy)()))
+                numbers = given if isinstance(given, list) else given.tolist()
+                object.__setattr__(self, name, tuple(numbers))
 
     @property
     def tensors(self) -> dict[str, Tensor]:

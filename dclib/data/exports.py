@@ -33,22 +33,30 @@ def export(made: SyntheticSet, path: Path) -> None:
     `torch.load(..., weights_only=True)`, or without pickle.
 
     Raises:
-        InputError: another ending, or a file or folder cannot be written.
+        InputError: another ending, a file or folder cannot be written, or a folder is not empty.
     """
     made = made.decoded()
-    made = dataclasses.replace(made, images=made.images.detach(), labels=made.labels.detach())
+    images, labels = made.images.detach().cpu().float(), made.labels.detach().cpu()
+    made = dataclasses.replace(
+        made,
+        images=images.clone(memory_format=torch.contiguous_format),  # no more than that is written
+        labels=labels.float() if labels.is_floating_point() else labels.clone(),
+    )
     if path.suffix == ".pt" and "images" in path.name:
         before, _, after = path.name.rpartition("images")
-        _save(path, made.images.contiguous())
+        _save(path, made.images)
         _save(path.with_name(f"{before}labels{after}"), made.labels)
+        rate = path.with_name(f"{before}lr{after}")
         if "lr" in made.parameters:
-            _save(path.with_name(f"{before}lr{after}"), made.parameters["lr"])
+            _save(rate, made.parameters["lr"].cpu())
+        else:
+            rate.unlink(missing_ok=True)  # of a set that was exported before
     elif path.suffix == ".pt":
-        _save(path, {"data": [[made.images.contiguous(), made.labels]], "accs_all_exps": {}})
+        _save(path, {"data": [[made.images, made.labels]], "accs_all_exps": {}})
     elif path.suffix == ".npz":
-        images = made.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        last = made.images.permute(0, 2, 3, 1).contiguous().numpy()
         with files.atomic(path) as part, part.open("wb") as stream:
-            np.savez(stream, images=images, labels=made.labels.cpu().numpy())
+            np.savez(stream, images=last, labels=made.labels.numpy())
     elif path.suffix == ".zip":
         with files.atomic(path) as part, zipfile.ZipFile(part, "w") as archive:
             for name, picture in _pictures(made):
@@ -56,6 +64,8 @@ def export(made: SyntheticSet, path: Path) -> None:
                 archive.writestr(zipfile.ZipInfo(name), picture)
     elif not path.suffix:
         try:
+            if path.exists() and any(path.iterdir()):
+                raise InputError(f"{path}: has files already; allowed is a new or an empty folder")
             for name, picture in _pictures(made):
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 (path / name).write_bytes(picture)
@@ -69,8 +79,8 @@ def export(made: SyntheticSet, path: Path) -> None:
 
 
 def _save(path: Path, content: object) -> None:
-    with files.atomic(path) as part:
-        torch.save(content, part)
+    with files.atomic(path) as part, part.open("wb") as stream:
+        torch.save(content, stream)
 
 
 def _pictures(made: SyntheticSet) -> list[tuple[str, bytes]]:

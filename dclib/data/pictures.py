@@ -23,6 +23,7 @@ DEEP = {mode: (0.0, 65535.0) for mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"
 }
 GREY_MODES = ("1", "L", "LA", *DEEP)
 _ORIENTATION = 0x0112  # the tag of EXIF
+_PHOTOMETRIC = 262  # a tag of TIFF
 _BATCH_BYTES = 2**22
 _BATCH = 64  # images at most
 
@@ -271,6 +272,8 @@ def _eight_bits(options: Options, path: str, image: Any) -> Any:
             f"{low:g} (black) to {high:g} (white), or others that `values: [black, white]` names"
         )
     grey = np.rint((values.clip(low, high) - low) / (high - low) * 255).astype(np.uint8)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # a TIFF whose 0 is white
+        grey = 255 - grey
     alpha = np.where(values == image.info.get("transparency"), 0, 255).astype(np.uint8)
     return Image.fromarray(np.dstack([grey, alpha])) if not alpha.all() else Image.fromarray(grey)
 

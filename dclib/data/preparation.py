@@ -128,8 +128,9 @@ def statistics(
         if 0 < (brightest := int(values[seen.sum(0) > 0].max())) < _DARK:
             log.warning(
                 "%s: the brightest training pixel is %d of 255; of files with more bits than they "
-                "use, `values: [black, white]` tells what is white",
-                options, brightest,
+                "use, %s",
+                options, brightest, "`values: [black, white]` tells what is white"
+                if options.source == "folder" else "scale the numbers: white is 255, or 1.0",
             )  # fmt: skip
     mean, std = options.mean or arrays.mean, options.std or arrays.std
     if mean is None or std is None:

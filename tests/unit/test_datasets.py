@@ -367,6 +367,43 @@ def test_npz(tmp_path):
     assert (data.channels, data.class_names, data.std) == (1, ("x", "y", "z"), (1.0,))
 
 
+def test_splits_of_an_npz_have_one_range(tmp_path):
+    """None of them turns black because another says so."""
+    path, dark = tmp_path / "own.npz", np.zeros((3, 9, 7, 3))
+    bright = npz(path)["test_images"]
+    for test in (bright / np.float32(255), bright / 255, bright > 127):
+        npz(path, test_images=test)
+        one_line(
+            lambda: read("npz", path=path), path, "test_images", "and others go to 255",
+            "one range for all images",
+        )  # fmt: skip
+    npz(path, train_images=np.ones((6, 9, 7, 3)), test_images=bright)
+    one_line(lambda: read("npz", path=path), path, "train_images", "to 1, and others go to 255")
+    npz(path, test_images=dark)  # of no range
+    assert not read("npz", path=path).test_images.any()
+    for number in ("u1", "i8"):
+        npz(
+            path,
+            train_images=np.ones((6, 9, 7, 3), bool),
+            test_images=(bright > 127).astype(number),
+        )
+        data = read("npz", path=path)
+        assert [int(images.max()) for images in (data.train_images, data.test_images)] == [255, 255]
+
+
+def test_floats_of_an_npz_may_be_rounded(tmp_path):
+    path = tmp_path / "own.npz"
+    train, test = (npz(path)[f"{split}_images"] / np.float32(255) for split in ("train", "test"))
+    npz(path, train_images=train, test_images=test)
+    exact = read("npz", path=path)
+    train[0, 0, 0], train[1, 1, 1] = np.nextafter(np.float32(1), np.float32(2)), -1e-7
+    npz(path, train_images=train, test_images=test)
+    data = read("npz", path=path)
+    assert torch.equal(data.test_images, exact.test_images)
+    exact.train_images[0, :, 0, 0], exact.train_images[1, :, 1, 1] = 255, 0
+    assert torch.equal(data.train_images, exact.train_images)
+
+
 def test_other_faults(tmp_path):
     path = tmp_path / "own.npz"
     one_line(lambda: read("npz", path=path), path, "no file")

@@ -135,6 +135,20 @@ def test_a_checkpoint_is_gone_on_from(digits, tmp_path, monkeypatch):
     assert torch.equal(again.images, whole.images)
 
 
+def test_a_checkpoint_is_written_over_nothing_else(digits, tmp_path):
+    """Neither over a text, a set, nor what another computation goes on from."""
+    again = {"checkpoint": tmp_path / "c"}
+    made = dclib.condense(digits, "dc", 1, "MLP", **again, **FAST)
+    made.save(tmp_path / "set.safetensors")
+    (tmp_path / "thesis.md").write_text("a life's work")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in before:
+        with pytest.raises(InputError, match=f"{name}: is there, and is no checkpoint of this"):
+            dclib.evaluate(made, digits, "MLP", models=1, epochs=1, checkpoint=tmp_path / name)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert torch.equal(dclib.condense(digits, "dc", 1, "MLP", **again, **FAST).images, made.images)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

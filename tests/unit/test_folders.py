@@ -300,6 +300,20 @@ def test_one_folder_is_split_by_class_and_seed(alone):
     assert Counter(sources.read(alone).test_labels.tolist()) == {0: 1, 1: 2, 2: 4}  # train alone
 
 
+def test_a_class_that_is_called_as_a_split(alone):
+    root = Path(alone["path"])
+    (root / "a").rename(root / "train")
+    with pytest.raises(
+        InputError, match=r"/train would be the split, or a class as .*/b beside it"
+    ):
+        sources.read(alone)
+    for name in "bc":
+        (root / name).rename(root / "train" / name)
+    (root / "notes").mkdir()
+    (root / "notes/readme.txt").touch()
+    assert len(sources.read(alone).class_names) == 2
+
+
 def test_the_split_stays_where_other_images_come(alone):
     """It goes by names: of the nine that were tested on, hardly one changes for a new image."""
     alone["test"] = 0.5

@@ -1,5 +1,6 @@
 """Sets of others: every structure of a file, brought to the same set, or refused in one line."""
 
+import contextlib
 import dataclasses
 import logging
 import zipfile
@@ -408,6 +409,99 @@ def test_an_export_comes_back(digits, chosen, tmp_path, name):
         assert torch.equal(made.images, chosen.images)
     if name.endswith("pt"):
         torch.load(path, weights_only=True)
+
+
+def test_an_export_leaves_nothing_of_the_one_before(digits, chosen, tmp_path):
+    path, told = tmp_path / "images_best.pt", Settings(file="x", space="normalised")
+    dataclasses.replace(chosen, parameters={"lr": torch.tensor(0.25)}).export(path)
+    chosen.export(path)
+    assert not method.load(path, told, digits, IPC).parameters
+    chosen.export(tmp_path / "pictures")
+    with pytest.raises(InputError, match="pictures: has files already; allowed is a new or an"):
+        chosen.export(tmp_path / "pictures")
+
+
+def test_an_export_is_no_larger_than_its_set(chosen, tmp_path):
+    many = dataclasses.replace(
+        chosen, images=chosen.images.repeat(50, 1, 1, 1)[: len(chosen.images)]
+    )
+    for name in ("set.pt", "images_best.pt"):
+        many.export(tmp_path / name)
+        assert (tmp_path / name).stat().st_size < 2 * chosen.images.nbytes
+    half = dataclasses.replace(chosen, images=chosen.images.bfloat16())
+    half.export(tmp_path / "half.npz")
+    half.save(tmp_path / "half.safetensors")
+    assert torch.equal(SyntheticSet.load(tmp_path / "half.safetensors").images, half.images)
+
+
+def test_an_export_that_fails_is_told(chosen, tmp_path, monkeypatch):
+    def full(content, stream):
+        stream.write(b"some of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match=r"set.pt: cannot be written \(No space left on device\)"):
+        chosen.export(tmp_path / "set.pt")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_pixels_to_255_are_no_normalised_images(digits, chosen, tmp_path):
+    for images in ((chosen.pixels() * 255).to(torch.uint8), chosen.pixels() * 255):
+        torch.save({"data": [[images, chosen.labels]]}, tmp_path / "x.pt")
+        with pytest.raises(
+            InputError, match=r"normalised .* pixels mostly from .* instead of 0 to 1"
+        ):
+            dclib.load_set(tmp_path / "x.pt", digits)
+    torch.save({"data": [[torch.randn_like(chosen.images), chosen.labels]]}, tmp_path / "x.pt")
+    dclib.load_set(tmp_path / "x.pt", digits)
+
+
+def test_probabilities_are_no_logits(digits, chosen, tmp_path):
+    logits = 4 * one_hot(chosen.labels)
+    torch.save([chosen.pixels(), logits], tmp_path / "x.pt")
+    made = dclib.load_set(tmp_path / "x.pt", digits, labels="logits")
+    torch.testing.assert_close(made.labels, logits.softmax(1))
+    made.export(tmp_path / "y.pt")
+    assert torch.equal(dclib.load_set(tmp_path / "y.pt", digits).labels, made.labels)
+    with pytest.raises(InputError, match="its labels are probabilities already, and no logits"):
+        dclib.load_set(tmp_path / "y.pt", digits, labels="logits")
+
+
+def test_pictures_of_a_set_are_read_as_those_of_data(digits, tmp_path):
+    """Grey ones that a program wrote in colour, 16 bits, transparency, palettes."""
+    grey = np.random.default_rng(0).integers(256, size=(10, 8, 8), dtype=np.uint8)
+    colour = {
+        "colour": grey[..., None].repeat(3, 3),
+        "deep": grey.astype(np.uint16) * 257,
+        "grey": grey,
+    }
+    for name, images in colour.items():
+        for label, image in enumerate(images):
+            place = tmp_path / name / str(label)
+            place.mkdir(parents=True)
+            Image.fromarray(image).save(place / "0.png")
+        made = method.load(tmp_path / name, Settings(file="x"), digits, 1)
+        assert torch.equal((made.pixels()[:, 0] * 255).round().byte(), torch.from_numpy(grey)), name
+    clear = Image.fromarray(np.zeros((8, 8, 4), np.uint8))
+    clear.save(tmp_path / "deep/3/0.png")
+    made = method.load(tmp_path / "deep", Settings(file="x"), digits, 1)
+    assert made.pixels()[3].min() > 0.999
+    (tmp_path / "deep/3/0.png").write_bytes((tmp_path / "deep/4/0.png").read_bytes()[:30])
+    with pytest.raises(InputError, match=r"^[^:]*deep/3/0\.png is not a readable image"):
+        method.load(tmp_path / "deep", Settings(file="x"), digits, 1)
+    (tmp_path / "grey/0").rename(tmp_path / "grey/1²")
+    _, (found,) = formats.read(tmp_path / "grey")
+    assert found.class_names == ["1", "1²", *"23456789"]
+
+
+def test_any_flipped_byte_of_an_npz_is_told_or_harmless(chosen, tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, images=chosen.images.permute(0, 2, 3, 1).numpy())
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+        with contextlib.suppress(InputError):
+            formats.read(path)
 
 
 def test_an_export_has_the_rest_of_a_set(digits, chosen, tmp_path):

@@ -153,6 +153,16 @@ def test_a_picture_that_is_in_the_transparency_alone_is_warned_of(own, caplog):
     assert "channel 0 of all training images is 0 everywhere" in record.getMessage()
 
 
+def test_white_may_be_zero_in_a_tiff(own):
+    """Of any depth, as radiographs have it."""
+    ramp = np.arange(60, dtype=np.uint8).reshape(6, 10) * 4
+    for photometric in (0, 1):
+        written = ramp if photometric else 255 - ramp  # of 8 bits Pillow inverts what it writes
+        for array in (written, ramp.astype(np.uint16) * 257):
+            found = first(own(saved(array, tiffinfo={262: photometric}), "tif"))[:, :, 0]
+            assert np.array_equal(found, ramp if photometric else 255 - ramp), array.dtype
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
 def test_sixteen_bits_are_scaled_to_eight(suffix, own, caplog):
     deep = RNG.integers(65536, size=(6, 10), dtype=np.uint16)

@@ -152,6 +152,16 @@ def _splits(options: Options, root: Path) -> dict[str, Path]:
         found[split] = place
     if not found and share:
         return {"train": root}
+    beside = [
+        place
+        for place in folders
+        if place not in found.values() and _images_in(options, place, Counter())
+    ]
+    if share and [*found] == ["train"] and beside:
+        raise InputError(
+            f"{options}: {found['train']} would be the split, or a class as {beside[0]} beside it; "
+            "rename it, or move the others"
+        )
     if not found:
         some = ", ".join(place.name for place in folders[:3])
         hint = f"; if {some} are classes, say which share of each is tested on, as `test: 0.2`"

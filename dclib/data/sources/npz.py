@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 SPLITS = {"train": "train", "test": "test", "validation": "val"}  # as they are called in the file
 KERAS = {f"{split}_{part}": f"{short}_{split}" for split in SPLITS.values()
          for part, short in (("images", "x"), ("labels", "y"))}  # fmt: skip
+_ROUNDING = 1e-3  # by which floats may go beyond 0 and 1
 _SHAPES = "[n, h, w], [n, c, h, w] or [n, h, w, c] with 1 or 3 channels"
 
 
@@ -229,15 +230,16 @@ class _Archive:
     def _pixels(self, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Images as uint8.
 
-        Numbers from 0 to 255 are pixels, rounded if they are floats. Floats that are all from 0 to
-        1, over all splits, are multiplied by 255 first; so are truth values.
+        Numbers from 0 to 255 are pixels, rounded if they are floats. If they are all from 0 to 1,
+        over all splits, and some are floats or truth values, they are multiplied by 255 first.
         """
         if all(own.dtype == np.uint8 or not own.size for own in images.values()):
             return {split: own.astype(np.uint8, copy=False) for split, own in images.items()}
-        floats = any(own.dtype.kind in "fb" for own in images.values())
-        ends = [(float(own.min()), float(own.max())) for own in images.values() if own.size]
-        low, high = float(np.min(ends)), float(np.max(ends))
-        if not (low >= 0 and high <= 255):  # nor NaN
+        ends = {k: (float(own.min()), float(own.max())) for k, own in images.items() if own.size}
+        low, high = (float(pick([*ends.values()])) for pick in (np.min, np.max))
+        of_one = [k for k in ends if images[k].dtype.kind in "fb" and ends[k][1] <= 1 + _ROUNDING]
+        ones = bool(of_one) and high <= 1 + _ROUNDING
+        if not (low >= (-_ROUNDING if ones else 0) and high <= 255):  # nor NaN
             mend = "store (images / 257).round().astype(np.uint8)" if high == 65535 else (
                 "scale them to that"
             )  # fmt: skip
@@ -246,15 +248,23 @@ class _Archive:
                 f"and the other images have numbers from {low:g} to {high:g}",
                 f"are numbers from 0 to 255, or floats from 0 to 1: {mend}",
             )
-        scale = 255.0 if floats and high <= 1 else 1.0
-        if floats:
+        if not ones and (bright := [k for k in of_one if ends[k][1] > 0]):
+            raise self._refused(
+                self._keys[bright[0]][0],
+                f"has {images[bright[0]].dtype} numbers from {ends[bright[0]][0]:g} to "
+                f"{ends[bright[0]][1]:g}, and others go to {high:g}",
+                "is one range for all images, from 0 to 255 or floats from 0 to 1",
+            )
+        if any(own.dtype.kind in "fb" for own in images.values()):
             log.info(
-                "%s: floats from %g to %g are taken for pixels from 0 to %s",
-                self._options, low, high, 1 if scale > 1 else 255,
+                "%s: numbers from %g to %g are taken for pixels from 0 to %s",
+                self._options, low, high, 1 if ones else 255,
             )  # fmt: skip
-        return {
-            split: own if own.dtype == np.uint8
-            else np.rint(own * np.float32(scale)).astype(np.uint8)
-            if own.dtype.kind in "fb" else own.astype(np.uint8)
-            for split, own in images.items()
-        }  # fmt: skip
+        return {split: _levels(own, 255 if ones else 1) for split, own in images.items()}
+
+
+def _levels(images: np.ndarray, scale: int) -> np.ndarray:
+    """Numbers from 0 to 255 / scale as uint8."""
+    if images.dtype.kind in "fb":
+        return np.rint((images * np.float32(scale)).clip(0, 255)).astype(np.uint8)
+    return images.astype(np.uint8) * np.uint8(scale)

@@ -14,16 +14,16 @@ import contextlib
 import dataclasses
 import math
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from dclib.data.pictures import pixels
+from dclib.data.sources.settings import Options
 from dclib.data.synthetic import SyntheticSet
 from dclib.errors import InputError, one_line
 from dclib.methods.imported import places
@@ -159,7 +159,9 @@ def _npz(path: Path) -> Found:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files if name in ("images", "labels")}
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # zipfile and numpy raise many kinds
         raise InputError(f"{path}: no .npz of numbers alone ({one_line(error)})") from error
     if "images" not in arrays or arrays["images"].ndim != 4:
         raise InputError(f"{path}: has no images [n, height, width, channels]")
@@ -174,25 +176,27 @@ def _npz(path: Path) -> Found:
 
 
 def _folder(path: Path) -> Found:
-    images, names = [], []
+    images, names, options = [], [], Options(name="pictures")
     for name, file in places.pictures(path):
         try:
-            with Image.open(file) as opened:
-                mode = "L" if opened.mode in ("L", "1") else "RGB"
-                pixels = np.asarray(opened.convert(mode))
-        except (UnidentifiedImageError, OSError) as error:
-            raise InputError(f"{file}: no picture ({one_line(error)})") from error
-        images.append(torch.from_numpy(np.atleast_3d(pixels).copy()).permute(2, 0, 1) / 255)
+            shown = pixels(options, str(file), "RGB")
+        except InputError as error:
+            raise InputError(str(error).removeprefix(f"{options}: ")) from error
+        images.append(torch.from_numpy(shown.copy()) / 255)
         names.append(name)
     if not images:
         raise InputError(f"{path}: has no folders with pictures in them, one a class")
     if len({tuple(image.shape) for image in images}) > 1:
-        raise InputError(f"{path}: its pictures are not all of one size and number of channels")
+        raise InputError(f"{path}: its pictures are not all of one size")
     classes = sorted(set(names), key=_natural)
     labels = torch.tensor([classes.index(name) for name in names])
-    return Found(torch.stack(images), labels, "pixels", class_names=classes)
+    stacked = torch.stack(images)
+    grey = bool((stacked == stacked[:, :1]).all())  # as many programs write them, too
+    return Found(stacked[:, :1] if grey else stacked, labels, "pixels", class_names=classes)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """What puts class2 before class10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]

@@ -67,7 +67,10 @@ def load(
             )
         many = ipc * one.ready.factor**2 * taken_apart(one.ready)
         return _checked(path, _sorted(one.ready.fitted(data)), many)
-    images = _decoded(path, one.images, data, settings.factor)
+    seen = one.images
+    if one.class_names is not None and seen.shape[1] == 1:  # pictures that happen to be grey
+        seen = seen.expand(-1, data.channels, -1, -1)
+    images = _decoded(path, seen, data, settings.factor)
     labels = _labels(path, one, data, settings, ipc)
     labels = tiles.seen(labels, settings.factor)
     space = settings.space or one.space
@@ -81,6 +84,8 @@ def load(
     if space == "whitened":
         images = _inverted(path, images, invert)
     mean, std = _statistics(path, space, settings, data)
+    if space == "normalised":
+        _check_pixels(path, images, mean, std)
     names = _class_names(path, one, data)
     lr = None if one.lr is None and settings.lr is None else torch.tensor(settings.lr or one.lr)
     if lr is not None and not 0 < lr < torch.inf:
@@ -208,6 +213,10 @@ def _labels(
     if settings.labels == "hard":
         return labels.argmax(1)
     if settings.labels == "logits":
+        if sums:
+            raise InputError(
+                f"{path}: its labels are probabilities already, and no logits; leave out 'labels'"
+            )
         return labels.softmax(1)
     if not sums:
         raise InputError(
@@ -262,6 +271,18 @@ def _check_space(path: Path, images: Tensor, space: str, told: bool) -> None:
         )  # fmt: skip
     if high - low < 1e-3:
         log.warning("%s: all its pixels are nearly the same", path)
+
+
+def _check_pixels(path: Path, images: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Refuse normalised images that are no pixels without it, as those from 0 to 255."""
+    pixels = images * torch.tensor(std).view(1, -1, 1, 1) + torch.tensor(mean).view(1, -1, 1, 1)
+    low, high = np.quantile(pixels.numpy(), (0.01, 0.99))
+    if low < _NEVER[0] or high > _NEVER[1]:
+        raise InputError(
+            f"{path}: its images, taken for normalised ones, are pixels mostly from {low:.3g} to "
+            f"{high:.3g}, instead of 0 to 1; images from 0 to 255 are pixels once they are divided "
+            "by 255"
+        )
 
 
 def _sorted(made: SyntheticSet) -> SyntheticSet:
