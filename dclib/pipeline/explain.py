@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import math
-import operator
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,16 +23,35 @@ def checked(config: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]
         InputError: the first fault.
     """
     validator = _Validator(schema)
-    for error in list(validator.iter_errors(config)):
-        if error.validator == "type" and isinstance(error.instance, str) and error.path:
+
+    def faults() -> set[tuple[str | int, ...]]:
+        return {
+            tuple(one.absolute_path) for e in validator.iter_errors(config) for one in _leaves(e)
+        }
+
+    for path in sorted(faults(), key=str):
+        above: Any = functools.reduce(_below, path[:-1], config) if path else None
+        text = above[path[-1]] if above else None
+        if isinstance(text, str):
             with contextlib.suppress(ValueError):
-                value = json.loads(error.instance.lower())
-                if any(validator.is_type(value, kind) for kind in words(error.validator_value)):
-                    *above, last = error.absolute_path
-                    functools.reduce(operator.getitem, above, config)[last] = value
+                above[path[-1]] = json.loads(text.lower())
+                if path in faults():
+                    above[path[-1]] = text
     for error in sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path]):
         raise InputError(_explain(error))
     return config
+
+
+def _below(part: Any, key: str | int) -> Any:
+    return part[key]
+
+
+def _leaves(error: jsonschema.ValidationError) -> Iterator[jsonschema.ValidationError]:
+    """An error, or where several kinds are allowed what is wrong with each."""
+    if not error.context:
+        yield error
+    for one in error.context:
+        yield from _leaves(one)
 
 
 def allowed(schema: Mapping[str, Any]) -> str:

@@ -72,8 +72,10 @@ class Grid(CellSettings):
             self.config["imported"] or (),
         )
         self._asked["snapshots."] = self._snapshots()
+        by_seed = any("seed" in override.conditions for override in self._overrides)
         for cell, tested in dict.fromkeys(
-            (c._replace(seed=0), t) for c, t in itertools.chain(*self._asked.values())
+            (c if by_seed else c._replace(seed=0), t)
+            for c, t in itertools.chain(*self._asked.values())
         ):
             told = self.evaluation(cell, tested)  # which refuses what does not go together
             own = (self.config["imported"] or {}).get(cell.method, {})

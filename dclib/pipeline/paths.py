@@ -131,6 +131,8 @@ def results_folder(path: str, project: Path) -> str:
         raise refuse("is the root of the file system")
     if place in (project, *project.parents):
         raise refuse("holds the pipeline itself")
+    if folder == os.curdir or folder.startswith("-"):
+        raise refuse("is written in a way in which none of its files can be asked for")
     if place.is_relative_to(project) and place.relative_to(project).parts[0] in PROJECT_FOLDERS:
         raise refuse("belongs to the pipeline")
     for above in (place, *place.parents):

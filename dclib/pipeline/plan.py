@@ -15,12 +15,13 @@ from dclib.applications.evaluation import settings as evaluation
 from dclib.data import sources
 from dclib.data.sources.settings import Options, relevant
 from dclib.errors import InputError
+from dclib.files import read_json
 from dclib.methods.imported import places
 from dclib.methods.imported import settings as imported
 from dclib.networks import names as networks
 from dclib.pipeline import figures, pages, tables
 from dclib.pipeline.aggregates import Aggregate
-from dclib.pipeline.description import BEFORE, Files, Job
+from dclib.pipeline.description import BEFORE, MADE_FROM, Files, Job
 from dclib.pipeline.grid import Grid
 from dclib.pipeline.paths import Cell, Trained
 from dclib.teachers.reference import settings as reference
@@ -92,6 +93,8 @@ class Plan:
         root: the folder of the project.
         content: what tells a digest of the files that reading a data set takes, from its options.
         sha256: what tells the digest of a file's bytes.
+        trusting: original files are as the records of what was made of them say, but those of the
+            job that is asked for: they need not be where other jobs run.
     """
 
     def __init__(
@@ -101,8 +104,9 @@ class Plan:
         root: Path,
         content: Callable[[Mapping[str, Any]], str],
         sha256: Callable[[str | Path], str],
+        trusting: bool = False,
     ) -> None:
-        self.grid, self.results, self._root = grid, results, root
+        self.grid, self.results, self._root, self._trusting = grid, results, root, trusting
         self._content, self._sha256 = content, sha256
         self._known: dict[tuple[Any, ...], Job] = {}
         self._makers: dict[str, tuple[Job, ...]] = {}
@@ -114,9 +118,16 @@ class Plan:
             InputError: there can be none.
         """
         if rule in AGGREGATES:
+            if not AGGREGATES[rule].evaluations(self.grid):
+                raise InputError(
+                    f"target '{rule}': the config asks for nothing that would be in it; allowed is "
+                    f"one of {', '.join(self.aggregates())}"
+                )
             return self.aggregate(rule)
         if rule == "prepare":
-            return self.prepare(wildcards["dataset"])
+            if self._trusting:
+                self._known.pop(("prepare", wildcards["dataset"]), None)
+            return self.prepare(wildcards["dataset"], trusting=False)
         if rule == "whiten":
             return self.whiten(wildcards["dataset"])
         if rule == "reference_network":
@@ -130,15 +141,20 @@ class Plan:
         self.grid.check(cell, tested)
         if rule == "export":
             return self.export(cell)
+        if rule == "import_set":
+            if self._trusting:
+                self._known.pop(("set", cell), None)
+            return self.set(cell, trusting=False)
         return self.set(cell) if tested is None else self.evaluate(cell, tested)
 
     def makers(self, job: Job) -> tuple[Job, ...]:
         """Return the jobs that make the inputs of a job of this plan."""
         return self._makers[job.files.record]
 
-    def prepare(self, dataset: str) -> Job:
+    def prepare(self, dataset: str, trusting: bool = True) -> Job:
         """Return the job that reads a data set from its original files."""
         options = self.grid.dataset(dataset)
+        record = files("prepare", self.results, WILDCARDS._replace(dataset=dataset)).record
         return self._once(
             ("prepare", dataset),
             lambda: self._job(
@@ -146,7 +162,7 @@ class Plan:
                 {"dataset": dataset},
                 relevant(Options(**options)),
                 ("dclib.data.sources", sources.module_name(options["source"])),
-                data=self._content(options),
+                data=self._as_told(record, trusting) or self._content(options),
             ),
         )
 
@@ -175,14 +191,14 @@ class Plan:
 
         return self._once(("reference", dataset, network), describe)
 
-    def set(self, cell: Cell) -> Job:
+    def set(self, cell: Cell, trusting: bool = True) -> Job:
         """Return the job that makes the set of a cell: by learning it, or by selecting images."""
 
         def describe() -> tuple[Job, tuple[Job, ...]]:
             name = self.grid.base(cell.method)
             face = methods.face(name)
             if face.kind == "imported":
-                return self._imported(cell)
+                return self._imported(cell, trusting)
             settings = face.settings(**self.grid.condensation(cell))
             before = [self.set(earlier) for earlier in self.grid.before(cell)] if face.grows else []
             return self._job(
@@ -203,17 +219,19 @@ class Plan:
 
         return self._once(("set", cell), describe)
 
-    def _imported(self, cell: Cell) -> tuple[Job, tuple[Job, ...]]:
+    def _imported(self, cell: Cell, trusting: bool) -> tuple[Job, tuple[Job, ...]]:
         """Describe the job that brings somebody's set to the form of all sets."""
         settings = imported.Settings(**self.grid.imported(cell.method))
         place = settings.file
         for axis, value in cell._asdict().items():
             place = place.replace(f"{{{axis}}}", str(value))
         source, key = Path(place).expanduser(), f"config key 'imported.{cell.method}.file'"
-        if not source.exists():
+        data = self._as_told(files("import_set", self.results, cell).record, trusting)
+        if not data and not source.exists():
             raise InputError(f"{key}: {place}: no such file or folder")
         try:
-            content = [(name, self._sha256(path)) for name, path in places.files_of(source)]
+            there = () if data else places.files_of(source)
+            content = [(name, self._sha256(path)) for name, path in there]
         except OSError as error:
             raise InputError(
                 f"{key}: {error.filename}: cannot be read ({error.strerror})"
@@ -229,6 +247,7 @@ class Plan:
             + (("dclib.data.whitening",) if told["space"] == "whitened" else ()),
             dataset=cell.dataset,
             made={"whitening": (self.whiten(cell.dataset),)} if told["space"] == "whitened" else {},
+            data=data,
             besides=provenance.digest(content),
             method="imported",
             source=str(source),
@@ -326,6 +345,15 @@ class Plan:
             yield from self._sources(maker)
             yield maker
 
+    def _as_told(self, record: str, trusting: bool) -> str:
+        """Return the digest of what a result was made of, if its record is to be believed."""
+        if not (self._trusting and trusting):
+            return ""
+        try:
+            return str(read_json(record)[MADE_FROM]["data"])
+        except (InputError, KeyError, TypeError):  # it is not made yet
+            return ""
+
     def _once(
         self, key: tuple[Any, ...], describe: Callable[[], tuple[Job, tuple[Job, ...]]]
     ) -> Job:
@@ -358,7 +386,7 @@ class Plan:
         Args:
             dataset, data_sets: whose prepared files it reads.
             made: by the output of theirs that is read, other jobs that it reads from.
-            data: the digest of what is read where there is no prepared file.
+            data: the digest of what is read, if that is known.
             besides: the digest of what is read beside that.
             method, source, grows, earlier, factor: see `Job`.
         """

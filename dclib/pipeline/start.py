@@ -69,7 +69,11 @@ def check_command_line(given: argparse.Namespace) -> None:
 
 
 def plan(
-    root: Path, overlays: Sequence[Path], more: Mapping[str, Any], look: bool = True
+    root: Path,
+    overlays: Sequence[Path],
+    more: Mapping[str, Any],
+    look: bool = True,
+    trusting: bool = False,
 ) -> tuple[Plan, Hashes]:
     """Return the plan of a configuration, and the digests of files that it was made with.
 
@@ -79,6 +83,7 @@ def plan(
         more: as given to --config.
         look: look at a user's own data; a job of a cluster takes on trust what was looked at when
             it was planned.
+        trusting: see `Plan`.
 
     Raises:
         InputError: the first thing that is wrong, in one line.
@@ -92,7 +97,7 @@ def plan(
     grid = Grid(config, sources.look if look else None, base)
     results = paths.results_folder(grid.config["results_dir"], root)
     hashes = Hashes(HASHES)
-    return Plan(grid, results, root, hashes.content, hashes.sha256), hashes
+    return Plan(grid, results, root, hashes.content, hashes.sha256, trusting), hashes
 
 
 class Pipeline:
@@ -133,7 +138,7 @@ class Pipeline:
                 )
             given = workflow.config_settings
             overlays, more = ([], config) if self._module else (given.configfiles, given.config)
-            self.plan, hashes = plan(root, overlays, more, look=self._main)
+            self.plan, hashes = plan(root, overlays, more, self._main, not self._main)
         self.grid, self.results = self.plan.grid, self.plan.results
         self._hashes, self._told = hashes, 0
         if self._main:
@@ -230,8 +235,11 @@ class Pipeline:
         """Return every file of every cell of the configuration.
 
         Prepared data, whitenings and reference networks, which only jobs read, are among them where
-        they are there, so that damage is found.
+        they are there, so that damage is found. A job of a cluster, which makes one file, is spared
+        the look at all others.
         """
+        if not self._main:
+            return []
         with in_one_line():
             return [
                 path
@@ -242,6 +250,8 @@ class Pipeline:
 
     def aggregate_files(self, *suffixes: str) -> list[str]:
         """Return the files of these kinds of the tables and figures that the config asks for."""
+        if not self._main:
+            return []
         with in_one_line():
             return [
                 path
@@ -285,7 +295,7 @@ class Pipeline:
         with in_one_line():
             locks.hold_run(self.results)
         for job in self._staleness.asked:
-            for path in (job.files.kept, job.files.checkpoint):
+            for path in (job.files.kept, job.files.checkpoint, *job.earlier):
                 Path(path).unlink(missing_ok=True)
 
     def check_targets(self) -> None:

@@ -1,6 +1,7 @@
 """Whatever a config or a file holds, it is read or refused in one line, and nothing in it runs."""
 
 import copy
+import functools
 import json
 import pickle
 import shutil
@@ -167,23 +168,32 @@ def test_any_change_of_a_config_is_valid_or_refused(changes):
 
 
 @examples(60)
-@given(st.sampled_from([p for p in PLACES if "lr_img" in p or "seeds" in p]), st.text(max_size=6))
-def test_text_is_a_number_or_refused(path, text):
-    config = mutated([(path, "replace", text, "")])
-    parsed = read_or_refused(configuration.parse, config)
-    for step in path if parsed else ():
-        parsed = parsed[step]
-    assert parsed is None or isinstance(parsed, int | float | list)
+@given(st.text(max_size=6) | st.floats().map(str) | st.integers().map(str))
+def test_text_is_the_number_that_it_spells_or_refused(text):
+    for place in (("condensation", "dc", "lr_img"), ("seeds", 0)):
+        config = copy.deepcopy(CONFIG)
+        config["condensation"]["dc"] = {"lr_img": 0.1}
+        functools.reduce(lambda part, step: part[step], place[:-1], config)[place[-1]] = text
+        parsed = read_or_refused(configuration.parse, config)
+        if parsed is not None:
+            assert functools.reduce(lambda part, step: part[step], place, parsed) == float(text)
+        elif text.isascii() and text.isdecimal() and 0 < int(text) < 100:
+            assert text.startswith("0")  # no number of JSON
 
 
 def test_text_that_spells_numbers_is_taken_for_them():
     config = copy.deepcopy(CONFIG)
-    config["seeds"], config["table2"] = ["0", "7"], "null"
+    config["seeds"], config["table2"], config["cross_architecture"] = ["0", "7"], "null", "null"
+    config["ablations"]["width"], config["overrides"] = "null", {"method=whole": "null"}
+    own = {"name": "d", "source": "digits", "validation": "0.25"}
+    config["datasets"], config["images_per_class"] = [own], ["1"]
     config["condensation"]["dc"] = {"lr_img": "1e-3"}
     config["condensation"]["dd"] = {"augment_real": "True"}
     made = Grid(config, base=CONFIG)
     assert made.config["seeds"] == [0, 7]
-    assert made.config["table2"] is None
+    assert made.config["table2"] is made.config["cross_architecture"] is None
+    assert made.config["ablations"]["width"] is made.config["overrides"]["method=whole"] is None
+    assert made.config["datasets"][0]["validation"] == 0.25
     assert made.config["condensation"]["dc"]["lr_img"] == 0.001
     assert made.config["condensation"]["dd"]["augment_real"] is True
 

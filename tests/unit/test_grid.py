@@ -2,9 +2,11 @@
 
 import copy
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
+from dclib import files
 from dclib.errors import InputError
 from dclib.pipeline import settings, start
 from dclib.pipeline.grid import Grid
@@ -132,6 +134,43 @@ def test_the_usual_protocol_is_in_no_file_name():
     assert made.files.outputs["rows"].endswith("/eval/ConvNet.dsa.csv")
     with pytest.raises(InputError, match=r"files of 'ConvNet\.dc' are called 'ConvNet'"):
         plan.job("evaluate", {**cell, "eval_network": "ConvNet.dc"})
+
+
+def test_a_job_of_a_cluster_needs_no_original_files(tmp_path, monkeypatch):
+    """They may be where the run was begun alone; their records say what was in them."""
+    login = tmp_path / "login"
+    login.mkdir()
+    arrays = {f"{split}_images": np.zeros((4, 8, 8), np.uint8) for split in ("train", "test")}
+    labels = {f"{split}_labels": np.arange(4) % 2 for split in ("train", "test")}
+    np.savez(login / "own.npz", **arrays, **labels)
+    (login / "set.npz").write_bytes(b"somebody's")
+    more = {
+        "datasets": [{"name": "own", "source": "npz", "path": str(login / "own.npz")}],
+        "methods": ["dc", "theirs"], "images_per_class": [1], "seeds": [0],
+        "imported": {"theirs": {"file": str(login / "set.npz")}},
+        "results_dir": str(tmp_path / "results"), **NO_TABLES,
+    }  # fmt: skip
+    main, _ = start.plan(ROOT, [], more)
+    jobs = {job.files.record: job for job in main.of_grid()}
+    for record, job in jobs.items():
+        if job.rule in ("prepare", "import_set"):
+            files.write_json(record, {"made_from": job.mark})
+    login.rename(tmp_path / "elsewhere")
+    worker, _ = start.plan(ROOT, [], more, look=False, trusting=True)
+    assert {job.files.record: job for job in worker.of_grid()} == jobs
+    cell = {**Cell("own", "dc", "ConvNet", "1", 0)._asdict(), "seed": "0"}
+    assert worker.job("condense", cell) == main.job("condense", cell)
+    for rule, missing in (("prepare", "own.npz"), ("import_set", "set.npz")):
+        with pytest.raises(InputError, match=missing):
+            worker.job(rule, {**cell, "method": "theirs"})
+
+
+def test_what_overrides_say_of_any_seed_is_looked_at():
+    told = {"seed=1": {"dc": {"factor": 7}}}
+    change = {"datasets": ["digits"], "methods": ["dc"], "images_per_class": [1], **NO_TABLES}
+    assert grid(**change, seeds=[0], overrides={}).cells()
+    with pytest.raises(InputError, match="factor 7 leaves no image"):
+        grid(**change, seeds=[0, 1], overrides=told)
 
 
 def test_null_leaves_a_table_out():

@@ -465,6 +465,7 @@ def test_the_facts_of_public_data(digits):
         ("README.md/x", "is below the file"),
         ("~nobody-of-this-name/x", "is in a home that is not known"),
         ("-r", "begins with '-'"),
+        ("./-r", "is written in a way in which none of its files can be asked for"),
         ("http://x/y", "is an address"),
         ("x" * 999, "cannot be opened (File name too long)"),
     ],
@@ -480,6 +481,8 @@ def test_folders_that_results_do_not_belong_in(path, why, monkeypatch):
 
 
 def test_folders_that_results_may_be_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(partial(paths.results_folder, ".", ROOT), "'results_dir'", "none of its files")
     monkeypatch.chdir(ROOT)
     assert paths.results_folder("results//demo/", ROOT) == "results/demo"
     assert paths.results_folder(f"{tmp_path}/new", ROOT) == f"{tmp_path}/new"
@@ -538,6 +541,7 @@ COMMAND_LINES = [
     # Targets.
     ([*SMALL, "-p", "tabel1"], "target 'tabel1'", "one of all, figures", "did you mean 'table1'?"),
     ([*SMALL, "-p", "prepare"], "target 'prepare'", "one of all, figures"),
+    ([*SMALL, "-p", "table2"], "target 'table2': the config asks for", "one of evaluations"),
     ([*SMALL, "-p", "README.md"], "target 'README.md'", "one of all, figures"),
     ([*SMALL, "-p", "results/../x/data.safetensors"], "results/../x", "under results/"),
     ([*SMALL, "-p", "results/x/../../data.safetensors"], "results/x/../..", "under results/"),
