@@ -93,8 +93,8 @@ class Plan:
         root: the folder of the project.
         content: what tells a digest of the files that reading a data set takes, from its options.
         sha256: what tells the digest of a file's bytes.
-        trusting: original files are as the records of what was made of them say, but those of the
-            job that is asked for: they need not be where other jobs run.
+        trusting: original files are as the records of what was made of them say; they need not be
+            where other jobs run.
     """
 
     def __init__(
@@ -125,9 +125,7 @@ class Plan:
                 )
             return self.aggregate(rule)
         if rule == "prepare":
-            if self._trusting:
-                self._known.pop(("prepare", wildcards["dataset"]), None)
-            return self.prepare(wildcards["dataset"], trusting=False)
+            return self.prepare(wildcards["dataset"])
         if rule == "whiten":
             return self.whiten(wildcards["dataset"])
         if rule == "reference_network":
@@ -141,17 +139,13 @@ class Plan:
         self.grid.check(cell, tested)
         if rule == "export":
             return self.export(cell)
-        if rule == "import_set":
-            if self._trusting:
-                self._known.pop(("set", cell), None)
-            return self.set(cell, trusting=False)
         return self.set(cell) if tested is None else self.evaluate(cell, tested)
 
     def makers(self, job: Job) -> tuple[Job, ...]:
         """Return the jobs that make the inputs of a job of this plan."""
         return self._makers[job.files.record]
 
-    def prepare(self, dataset: str, trusting: bool = True) -> Job:
+    def prepare(self, dataset: str) -> Job:
         """Return the job that reads a data set from its original files."""
         options = self.grid.dataset(dataset)
         record = files("prepare", self.results, WILDCARDS._replace(dataset=dataset)).record
@@ -162,7 +156,7 @@ class Plan:
                 {"dataset": dataset},
                 relevant(Options(**options)),
                 ("dclib.data.sources", sources.module_name(options["source"])),
-                data=self._as_told(record, trusting) or self._content(options),
+                data=self._as_told(record) or self._content(options),
             ),
         )
 
@@ -191,14 +185,14 @@ class Plan:
 
         return self._once(("reference", dataset, network), describe)
 
-    def set(self, cell: Cell, trusting: bool = True) -> Job:
+    def set(self, cell: Cell) -> Job:
         """Return the job that makes the set of a cell: by learning it, or by selecting images."""
 
         def describe() -> tuple[Job, tuple[Job, ...]]:
             name = self.grid.base(cell.method)
             face = methods.face(name)
             if face.kind == "imported":
-                return self._imported(cell, trusting)
+                return self._imported(cell)
             settings = face.settings(**self.grid.condensation(cell))
             before = [self.set(earlier) for earlier in self.grid.before(cell)] if face.grows else []
             return self._job(
@@ -219,14 +213,14 @@ class Plan:
 
         return self._once(("set", cell), describe)
 
-    def _imported(self, cell: Cell, trusting: bool) -> tuple[Job, tuple[Job, ...]]:
+    def _imported(self, cell: Cell) -> tuple[Job, tuple[Job, ...]]:
         """Describe the job that brings somebody's set to the form of all sets."""
         settings = imported.Settings(**self.grid.imported(cell.method))
         place = settings.file
         for axis, value in cell._asdict().items():
             place = place.replace(f"{{{axis}}}", str(value))
         source, key = Path(place).expanduser(), f"config key 'imported.{cell.method}.file'"
-        data = self._as_told(files("import_set", self.results, cell).record, trusting)
+        data = self._as_told(files("import_set", self.results, cell).record)
         if not data and not source.exists():
             raise InputError(f"{key}: {place}: no such file or folder")
         try:
@@ -345,9 +339,9 @@ class Plan:
             yield from self._sources(maker)
             yield maker
 
-    def _as_told(self, record: str, trusting: bool) -> str:
+    def _as_told(self, record: str) -> str:
         """Return the digest of what a result was made of, if its record is to be believed."""
-        if not (self._trusting and trusting):
+        if not self._trusting:
             return ""
         try:
             return str(read_json(record)[MADE_FROM]["data"])

@@ -1,6 +1,7 @@
 """The configuration: cells, resolved settings, and one line for everything that is wrong."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,9 +161,12 @@ def test_a_job_of_a_cluster_needs_no_original_files(tmp_path, monkeypatch):
     assert {job.files.record: job for job in worker.of_grid()} == jobs
     cell = {**Cell("own", "dc", "ConvNet", "1", 0)._asdict(), "seed": "0"}
     assert worker.job("condense", cell) == main.job("condense", cell)
-    for rule, missing in (("prepare", "own.npz"), ("import_set", "set.npz")):
+    for record, missing in (("prepare", "own.npz"), ("import_set", "set.npz")):
+        (made,) = (path for path, job in jobs.items() if job.rule == record)
+        Path(made).unlink()
         with pytest.raises(InputError, match=missing):
-            worker.job(rule, {**cell, "method": "theirs"})
+            [*start.plan(ROOT, [], more, look=False, trusting=True)[0].of_grid()]
+        files.write_json(made, {"made_from": jobs[made].mark})
 
 
 def test_what_overrides_say_of_any_seed_is_looked_at():

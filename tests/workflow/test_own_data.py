@@ -73,3 +73,15 @@ def test_from_a_folder_of_photographs_to_a_table(tmp_path, monkeypatch):
     place = results / "flowers/dc/ConvNet-width4/ipc-1/seed-0"
     assert SyntheticSet.load(place / "set.safetensors").images.shape == (2, 3, 32, 32)
     assert "flowers" in pd.read_csv(results / "tables/table1.csv").to_string()
+
+    # As an executor calls it on a node that has none of the photographs.
+    made = (place / "set.safetensors").read_bytes()
+    for path in place.glob("*.*"):
+        path.unlink()
+    (tmp_path / "flowers").rename(tmp_path / "elsewhere")
+    job = "condense:dataset=flowers,method=dc,network=ConvNet-width4,ipc=1,seed=0"
+    node = ["--mode", "remote", "--target-jobs", job, "--nolock", "--cores", "1"]
+    project.snakemake("--configfile", "mine.yaml", "small.yaml", *node)
+    assert (place / "set.safetensors").read_bytes() == made
+    (tmp_path / "elsewhere").rename(tmp_path / "flowers")
+    assert project.planned(*command) == set()
