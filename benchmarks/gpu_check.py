@@ -155,6 +155,11 @@ def check_dc(network, precision):
     return same_bytes(lambda: dc.GradientMatching(network, settings, data(side=side), 2, DEVICE))
 
 
+def check_siamese(kind):
+    settings = Settings(outer_steps=2, inner_epochs=1, real_batch=REAL // 4, augmentation=(kind,))
+    return same_bytes(lambda: dc.GradientMatching("ConvNet", settings, data(), 2, DEVICE))
+
+
 def check_dd(network):
     settings = dd.Settings(real_batch=REAL, augment_real=False)
     shape = (1, 28) if network == "LeNet" else (3, SIDE)
@@ -427,6 +432,8 @@ def checks():
         )
     for network in ("LeNet", "AlexCifarNet") if GPU else ("LeNet",):
         found[f"bytes: dd {network}"] = lambda n=network: check_dd(n)
+    for kind in ("scale", "rotate"):
+        found[f"bytes: siamese {kind}"] = lambda k=kind: check_siamese(k)
     found["time: machine"] = time_machine
     for ipc in (1, 10, 50) if GPU else (1,):
         found[f"time: outer step, ipc {ipc}"] = lambda i=ipc: time_matching(i)

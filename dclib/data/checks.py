@@ -57,8 +57,13 @@ VALIDATION_NAMES = Arrays._fields[-2:]
 
 
 def holds(size: Sequence[int], factor: int) -> bool:
-    """Return whether images hold factor x factor small ones, of at least 2 x 2 pixels each."""
-    return factor == 1 or min(size) // factor >= 2
+    """Return whether images hold factor x factor small ones, of at least 2 x 2 pixels each.
+
+    Where a side is no multiple of it, they are rounded up, and each of the last ones has a pixel.
+    """
+    return factor == 1 or all(
+        side // factor >= 2 and -(-side // factor) * (factor - 1) < side for side in size
+    )
 
 
 def factor_fault(what: str, facts: Facts, factor: int) -> str:
@@ -66,9 +71,10 @@ def factor_fault(what: str, facts: Facts, factor: int) -> str:
     if holds(facts.image_size, factor):
         return ""
     height, width = facts.image_size
+    known = [str(n) for n in range(1, min(height, width)) if holds(facts.image_size, n)]
     return (
         f"factor {factor} leaves no image in those of '{what}', of {height}x{width} pixels; "
-        f"allowed are factors from 1 to {max(1, min(height, width) // 2)}"
+        f"allowed are {', '.join(known)}"
     )
 
 

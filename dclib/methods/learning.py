@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dclib.data import checks, tiles
+from dclib.data import tiles
 from dclib.data.datasets import ImageDataset
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
 from dclib.fields import without
+from dclib.methods import formation
 from dclib.networks import names
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
@@ -61,9 +62,7 @@ class Learning:
                 where real ones are to begin with.
         """
         names.parse(network).check(data.image_size)
-        if settings.initialisation == "real":
-            data.require(ipc * settings.factor**2)
-        if fault := checks.factor_fault(data.name, data.facts, settings.factor):
+        if fault := formation.fault(settings, names.parse(network), ipc, data.name, data.facts):
             raise InputError(fault)
         self.network, self.settings, self.ipc = network, settings, ipc
         self.device, self.dtype = device, dtype

@@ -147,6 +147,10 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the normalised maps of a batch."""
+        if maps.dtype == torch.bfloat16 and not maps.is_cuda:
+            # Batched over classes, PyTorch takes no two types on a CPU.
+            made: Tensor = self(maps.float()).to(maps.dtype)
+            return made
         with as_stored(maps):
             weight, bias = _like(maps, self.weight), _like(maps, self.bias)
             if self.networks == 1:

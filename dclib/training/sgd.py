@@ -122,7 +122,8 @@ class SGD:
                 but the last are drawn for all of the epoch at once.
         """
         schedule, variety = self.schedule, self.variety
-        drops = [max(1, int(schedule.epochs * part)) for part in variety.drops]
+        # 0.58 of 100 is not 57, as floats have it.
+        drops = [max(1, int(round(schedule.epochs * part, 6))) for part in variety.drops]
         if variety.restart_momentum and number - 1 in drops:
             torch._foreach_zero_(self.velocities)
         dropped = sum(number > drop for drop in drops)

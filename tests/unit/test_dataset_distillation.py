@@ -39,6 +39,13 @@ def assert_near(actual, expected):
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-9 * min(1.0, largest))
 
 
+@pytest.mark.parametrize("rate", [1e-3, 29.99, 30.0, 800.0, 1e4])
+def test_any_learning_rate_is_begun_with(digits, rate):
+    method = DatasetDistillation("MLP", Settings(lr_net=rate), digits, 1, CPU, DOUBLE)
+    begun = torch.nn.functional.softplus(method.start(Streams("cell")).raw_rates)
+    torch.testing.assert_close(begun, torch.full_like(begun, rate), rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize(
     ("name", "channels", "size", "steps", "epochs"),
     [

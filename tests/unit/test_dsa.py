@@ -3,6 +3,7 @@
 import pytest
 import torch
 from reference import gradient_matching as reference
+from torch.nn.functional import grid_sample
 
 from dclib import methods
 from dclib.data.checks import Facts
@@ -58,6 +59,34 @@ def test_two_whole_iterations_agree_with_the_plain_loop(tiny, network, factor, e
     assert (state.images - before).abs().max() > 1e-4
     made = method.result(state)
     assert (made.factor, len(made.decoded().images)) == (factor, 6 * factor**2)
+
+
+@pytest.mark.parametrize("change", [dsa._scale, dsa._rotate])
+def test_a_gpu_samples_as_a_cpu_does(change, monkeypatch):
+    """By kernels with one way back, which a CPU can compute as well; to rounding."""
+    torch.manual_seed(0)
+    images = torch.randn(5, 3, 9, 7, dtype=DOUBLE, requires_grad=True)
+    numbers = torch.rand(5, dsa.NUMBERS, dtype=DOUBLE)
+    seen = []
+    monkeypatch.setattr(
+        dsa.functional, "grid_sample", lambda *a, **k: seen.append(a) or grid_sample(*a, **k)
+    )
+    expected = change(images, numbers)
+    ((_, grid),) = seen
+    found = dsa.sampled(images, grid)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    weights = torch.randn_like(expected)
+    own, other = (
+        torch.autograd.grad((each * weights).sum(), images)[0] for each in (found, expected)
+    )
+    torch.testing.assert_close(own, other, rtol=0, atol=1e-12)
+    steps, names = [found.grad_fn], set()
+    while steps:
+        step = steps.pop()
+        names.add(step.name())
+        steps += [before for before, _ in step.next_functions if before]
+    assert "GatherBackward0" in names
+    assert not any("Sampler" in name for name in names)
 
 
 def test_all_images_of_a_class_are_changed_alike_and_other_classes_otherwise():
@@ -138,7 +167,7 @@ def test_what_leaves_no_image_is_refused_at_planning_and_by_the_method(tiny, met
         settings, spec, 4, "tiny", facts
     )
     settings = face.settings(factor=5, initialisation="noise")
-    said = "factor 5 leaves no image in those of 'tiny', of 8x8 pixels; allowed are factors from"
+    said = "factor 5 leaves no image in those of 'tiny', of 8x8 pixels; allowed are 1, 2, 3, 4"
     assert said in face.fault(settings, spec, 4, "tiny", facts)
     with pytest.raises(InputError, match=said):
         create("MLP", settings, tiny, 1, CPU)

@@ -242,6 +242,7 @@ REFUSED = {
     ),
     "dclib.load_set('x.pt', data, protocol='dcc')": "protocol 'dcc' is not one of dc, dsa",
     "dclib.condense(data, 'dx', 1, checkpoint='left/behind/x')": "method 'dx' is not one of",
+    "dclib.condense(data, 'idc', 50)": "50 images per class of factor 2 begin as 200 real ones",
     "dclib.condense(data, 'herding', 10**6)": "1000000 images per class, but class '",
     **{
         f"dclib.condense(data, 'random', 1, seed={seed})": f"seed is {seed}; allowed is a whole n"

@@ -51,7 +51,9 @@ def test_loss_and_image_gradient_agree_with_the_plain_loop(name, kind, engine):
 
 
 @pytest.mark.parametrize("engine", ["by_class", "batched"])
-@pytest.mark.parametrize("name", ["ConvNet-width8", "ConvNet-width8-batchnorm"])
+@pytest.mark.parametrize(
+    "name", ["ConvNet-width8", "ConvNet-width8-batchnorm", "ConvNet-width8-layernorm"]
+)
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("bf16", 0.2)])
 def test_precision_costs_what_it_may(precision, bound, name, engine):
     """Relative to the image gradient in float64; bfloat16 has 8 bits."""
@@ -223,5 +225,8 @@ def test_memory_is_that_of_matching_or_of_training():
 
 
 def test_a_class_smaller_than_ipc_is_refused(small):
-    with pytest.raises(ValueError, match="21 images per class, but class 'a' has only 20"):
+    with pytest.raises(
+        ValueError,
+        match="21 images per class begin as 21 real ones, but the smallest class of 'small' has 20",
+    ):
         GradientMatching("MLP", Settings(initialisation="real"), small, 21, CPU)

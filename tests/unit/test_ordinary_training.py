@@ -13,8 +13,10 @@ from dclib.errors import InputError
 from dclib.methods.random import method as random
 from dclib.networks import plans as networks
 from dclib.seeding import Streams, global_seed
+from dclib.training.ensembles import Ensemble
 from dclib.training.examples import Examples
 from dclib.training.recipes import ordinary
+from dclib.training.sgd import SGD, Variety
 
 CPU = torch.device("cpu")
 CASES = {
@@ -83,3 +85,14 @@ def test_a_learning_rate_that_a_set_cannot_mean_is_refused(digits, chosen, rate)
     assert ordinary.create(examples, Settings(), parameters).lr == 0.01
     with pytest.raises(InputError, match="recipe 'ordinary' takes no parameter, the set has rates"):
         ordinary.create(examples, Settings(), {"rates": torch.tensor(0.1)})
+
+
+def test_the_rate_drops_after_its_part_of_the_epochs(digits, chosen):
+    """Of hundredths of 100, as text has them, none is an epoch early."""
+    examples, random = Examples(chosen.images, chosen.labels, digits), [Streams("model")]
+    for hundredths in range(1, 100):
+        settings = Settings(epochs=100, batch=20, lr=1.0)
+        sgd = SGD(Ensemble([build()]), examples, settings, Variety(drops=[hundredths / 100]))
+        for epoch, rate in ((hundredths, 1.0), (hundredths + 1, 0.1)):
+            next(sgd.epoch(epoch, random))
+            assert float(sgd.lr) == pytest.approx(rate), (hundredths, epoch)

@@ -8,7 +8,7 @@ import torch
 
 from dclib.applications.evaluation.evaluate import Evaluation
 from dclib.applications.evaluation.settings import Settings
-from dclib.data import tiles
+from dclib.data import checks, tiles
 from dclib.data.synthetic import SyntheticSet, class_labels
 from dclib.errors import InputError
 from dclib.methods.imported.formats import read
@@ -24,6 +24,18 @@ def enlarged(channel, height, width):
         known = np.arange(channel.shape[1])
         channel = np.stack([np.interp(places, known, row) for row in channel]).T
     return channel
+
+
+def test_no_small_image_is_empty_of_any_factor_that_is_allowed():
+    for height in range(4, 40):
+        for width in (height, 2 * height - 3):
+            marked = torch.ones(1, 1, height, width)
+            for factor in range(1, height):
+                if checks.holds((height, width), factor):
+                    small = tiles.decode(marked, factor, around=0.0)
+                    assert small.flatten(1).amax(1).min() > 0, (height, width, factor)
+                elif height == width and height % factor == 0:
+                    assert height // factor < 2, (height, factor)
 
 
 @pytest.mark.parametrize(("size", "factor"), [((8, 8), 2), ((9, 6), 3), ((7, 9), 2)])

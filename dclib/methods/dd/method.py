@@ -99,7 +99,8 @@ class DatasetDistillation:
         labels = class_labels(data.num_classes, ipc)
         shape = (len(labels), data.channels, *data.image_size)
         noise = torch.randn(shape, generator=random["initialisation"], dtype=self.dtype)
-        inverse_softplus = math.log(math.expm1(settings.lr_net))
+        rate = settings.lr_net
+        inverse_softplus = math.log(math.expm1(rate)) if rate < 30 else rate  # to the last digit
         rates = torch.full((settings.epochs * ipc,), inverse_softplus, dtype=self.dtype)
         learnt = {"images": noise.to(self.device), "raw_rates": rates.to(self.device)}
         moments = {
