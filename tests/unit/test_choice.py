@@ -189,7 +189,7 @@ def test_more_images_than_a_class_has(tmp_path):
     state = made.start(Streams("y"))
     made.step(state)
     assert len(made.result(state).images) == 50
-    with pytest.raises(InputError, match="begin as 5 real ones, but the smallest class of 'own' has 3"):
+    with pytest.raises(InputError, match="as 5 real ones, but the smallest class of 'own' has 3"):
         create("ConvNet-width4-depth1", OfDc(initialisation="real"), data, 5, CPU)
 
 
