@@ -28,7 +28,6 @@ import pandas as pd
 import yaml
 
 from dclib import files, methods, provenance
-from dclib.applications.evaluation import settings as trained
 from dclib.applications.evaluation.protocols import DEFAULT, PROTOCOLS
 from dclib.errors import InputError
 from dclib.networks import names as networks
@@ -70,14 +69,8 @@ class _Asked(CellSettings):
         """
         if (cell.finished._replace(seed=0), tested) not in self._points:
             return {}
-        face = methods.face(self.base(cell.method))
-        if tested:
-            told = trained.relevant(trained.Settings(**self.evaluation(cell, tested)), face.recipe)
-        elif face.kind == "imported":
-            told = dict(self.imported(cell.method))
-        else:
-            own = face.settings(**self.condensation(cell))
-            told = face.relevant(own, networks.parse(cell.network), int(cell.ipc))
+        others = not tested and methods.face(self.base(cell.method)).kind == "imported"
+        told = self.imported(cell.method) if others else self.relevant(cell, tested)
         made: dict[str, Any] = json.loads(json.dumps(told))
         return made
 

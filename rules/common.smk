@@ -9,7 +9,7 @@ if (HERE / "dclib").is_dir():  # a checkout; otherwise it is installed
     sys.path.insert(0, str(HERE))
 
 from dclib.pipeline import start
-from dclib.pipeline.plan import AGGREGATES
+from dclib.pipeline.outputs import AGGREGATES
 
 PIPELINE = start.Pipeline(workflow, config)
 # A new dict: a Snakefile that uses this one as a module keeps its own.

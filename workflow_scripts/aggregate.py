@@ -4,7 +4,7 @@ import pkgutil
 from pathlib import Path
 
 from dclib.pipeline.job import job
-from dclib.pipeline.plan import AGGREGATES
+from dclib.pipeline.outputs import AGGREGATES
 from dclib.pipeline.tabulation import Work
 
 snakemake = globals()["snakemake"]  # put there by Snakemake

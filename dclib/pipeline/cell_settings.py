@@ -10,6 +10,7 @@ from dclib import conditions, methods
 from dclib.applications.evaluation import protocols
 from dclib.applications.evaluation import settings as evaluation
 from dclib.errors import InputError, did_you_mean
+from dclib.networks import names as networks
 from dclib.pipeline import faults, overrides
 from dclib.pipeline.expansion import Evaluation, base, point_of
 from dclib.pipeline.paths import Cell, Trained
@@ -124,6 +125,15 @@ class CellSettings:
         ordinary = evaluation.recipe_of(settings, recipe) == evaluation.ORDINARY
         return ordinary and settings.labels == "teacher"
 
+    def relevant(self, cell: Cell, tested: Trained | None = None) -> dict[str, Any]:
+        """Return the settings that can touch the set of `cell`, or else networks trained on it."""
+        face = methods.face(self.base(cell.method))
+        if tested:
+            own = evaluation.Settings(**self.evaluation(cell, tested))
+            return evaluation.relevant(own, face.recipe)
+        made = face.settings(**self.condensation(cell))
+        return face.relevant(made, networks.parse(cell.network), int(cell.ipc))
+
     def changed(self, evaluations: Iterable[Evaluation]) -> dict[str, list[str]]:
         """Return which settings of known protocols this configuration changes, by protocol."""
         found = dict[str, set[str]]()
@@ -133,9 +143,7 @@ class CellSettings:
             point = point_of(cell, tested) | {"dataset": self.dataset(cell.dataset)["source"]}
             parts = [*protocols.parts(tested.protocol, point)]
             usual = self._settings(evaluation.Settings, parts, point)
-            own = self.evaluation(cell, tested)
-            recipe = methods.face(self.base(cell.method)).recipe
-            wanted = evaluation.relevant(evaluation.Settings(**own), recipe)
+            own, wanted = self.evaluation(cell, tested), self.relevant(cell, tested)
             names = {name for name in wanted if own[name] != usual[name]} - FREE
             found.setdefault(tested.protocol, set()).update(names)
         return {name: sorted(changes) for name, changes in found.items() if changes}

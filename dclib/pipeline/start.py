@@ -18,7 +18,8 @@ from dclib.errors import InputError, did_you_mean, one_line
 from dclib.pipeline import documents, locks, paths, resources, settings
 from dclib.pipeline.description import Files
 from dclib.pipeline.grid import Grid
-from dclib.pipeline.plan import RULES, Plan, files
+from dclib.pipeline.outputs import RULES, files
+from dclib.pipeline.plan import Plan
 from dclib.pipeline.staleness import CURRENT, MISSING, Hashes, Staleness, State
 
 HASHES = Path(".snakemake/dclib/hashes.json")

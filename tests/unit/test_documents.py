@@ -35,8 +35,8 @@ import dclib
 from dclib.data import sources
 from dclib.pipeline import command, settings
 from dclib.pipeline.grid import Grid
+from dclib.pipeline.outputs import AGGREGATES, RULES, files
 from dclib.pipeline.paths import Cell
-from dclib.pipeline.plan import AGGREGATES, RULES, files
 
 AROUND = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "config/README.md")
 PAGES = [*AROUND, *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
